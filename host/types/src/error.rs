@@ -1,0 +1,117 @@
+//! The one error that the serving core answers with.
+//!
+//! Contract: every failure of a request has an [`ErrorCode`] and a message that names what was wrong and, where the
+//! caller can do something, what. The code is mapped once to HTTP (in `ingress`); libraries keep typed errors of their
+//! own and turn them into this at their border. The source stays attached for the log.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Any error, for attaching as a source.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A result of the serving core.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure it was. The names follow gRPC's status codes where one fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The request is wrong and the caller can mend it.
+    InvalidArgument,
+    /// The model, version or path does not exist.
+    NotFound,
+    /// What is to be made exists already.
+    AlreadyExists,
+    /// The caller may not do this.
+    PermissionDenied,
+    /// The request or package is larger than the server takes.
+    TooLarge,
+    /// The server or model does not do what is asked for.
+    Unsupported,
+    /// The server cannot serve this now; trying again later may work.
+    Unavailable,
+    /// The deadline passed.
+    DeadlineExceeded,
+    /// The plugin trapped, exceeded its memory limit or answered against its own signature.
+    PluginFailed,
+    /// The server itself failed.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The code's name as it stands in logs, labels and guests' errors, such as `NOT_FOUND`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::TooLarge => "TOO_LARGE",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::PluginFailed => "PLUGIN_FAILED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure with its code, a message for the caller, and the source for the log.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    code: ErrorCode,
+    message: String,
+    #[source]
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// A failure of kind `code`; `message` is shown to the caller.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), source: None }
+    }
+
+    /// Shorthand for [`ErrorCode::InvalidArgument`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidArgument, message)
+    }
+
+    /// Shorthand for [`ErrorCode::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Internal, message)
+    }
+
+    /// Attaches what caused the failure.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Puts `context` and a colon before the message.
+    #[must_use]
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+
+    /// The kind of failure.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}

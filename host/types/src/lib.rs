@@ -1,0 +1,21 @@
+//! The words of the serving core: ids, tensors, signatures, requests, responses and errors.
+//!
+//! Contract: plain values, checked when they are made, so that the crates above need not check them again. A clone
+//! of a [`Tensor`] or a [`ModelName`] shares its data. Left out on purpose: I/O, async, wire formats (those live in
+//! `ingress`) and anything that knows of a backend or of WebAssembly.
+
+mod datatype;
+mod error;
+mod id;
+mod parameter;
+mod request;
+mod signature;
+mod tensor;
+
+pub use datatype::{Datatype, UnknownDatatype};
+pub use error::{BoxError, Error, ErrorCode, Result};
+pub use id::{InvalidId, ModelName, Version};
+pub use parameter::{Parameter, Parameters};
+pub use request::{Deadline, ModelRef, NamedTensor, Request, Response};
+pub use signature::{Extent, Signature, SignatureError, TensorSpec};
+pub use tensor::{Elements, Shape, Tensor, TensorError, encode_elements};
