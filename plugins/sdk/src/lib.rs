@@ -1,0 +1,147 @@
+//! Write a Vespid model plugin as a function over typed tensors.
+//!
+//! A plugin is a WebAssembly component. It says what it takes and gives ([`Model::describe`]) and answers requests
+//! ([`Model::predict`]); [`export!`] makes the component of it. The arithmetic of a graph runs outside of the plugin,
+//! natively: the plugin names the graph and hands it tensors ([`Graph`]).
+//!
+//! ```
+//! use vespid_plugin::prelude::*;
+//!
+//! struct Iris;
+//!
+//! impl Model for Iris {
+//!     fn describe() -> Result<Signature> {
+//!         Ok(Signature::new()
+//!             .input::<f32>("measurements", [ANY, 4])
+//!             .output::<str>("species", [ANY])
+//!             .output::<f32>("probabilities", [ANY, 3]))
+//!     }
+//!
+//!     fn predict(request: Request) -> Result<Response> {
+//!         let mut x = request.input("measurements")?.to_vec::<f32>()?;
+//!         for row in x.chunks_exact_mut(4) {
+//!             row.iter_mut().zip([5.8, 3.1, 3.8, 1.2]).for_each(|(value, mean)| *value -= mean);
+//!         }
+//!         let n = x.len() / 4;
+//!         let mut outputs = Graph::load("iris")?.compute([("X", Tensor::new(&x, [n, 4])?)])?;
+//!         let probabilities = outputs.take("probabilities")?;
+//!         let species: Vec<&str> = probabilities
+//!             .values::<f32>()?
+//!             .chunks_exact(3)
+//!             .map(|row| ["setosa", "versicolor", "virginica"][argmax(row)])
+//!             .collect();
+//!         Ok(Response::new()
+//!             .output("species", Tensor::bytes(&species, [n])?)
+//!             .output("probabilities", probabilities))
+//!     }
+//! }
+//!
+//! fn argmax(row: &[f32]) -> usize {
+//!     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+//! }
+//!
+//! vespid_plugin::export!(Iris);
+//! #
+//! # // On any other target than WebAssembly, the host is played by `testing`.
+//! # vespid_plugin::testing::graph("iris", |_| Ok(vec![("probabilities", Tensor::new(&[0.1f32, 0.2, 0.7], [1, 3])?)]));
+//! # let request = Request::new().with("measurements", Tensor::new(&[6.3f32, 3.3, 6.0, 2.5], [1, 4])?);
+//! # let response = Iris::predict(request)?;
+//! # assert_eq!(response.get("species").unwrap().to_strings()?, ["virginica"]);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # What crosses the border, and when
+//! Tensors live with the host. A [`Tensor`] is a handle: taking one from the request and putting it into the response
+//! or into a graph copies nothing. [`Tensor::values`] and [`Tensor::to_vec`] copy the data in once, [`Tensor::range`] and
+//! [`Element::read`] copy a part of it, [`Tensor::new`] copies out once.
+//!
+//! # One instance a call
+//! Each call gets a fresh instance of the plugin by default, so nothing is left behind in a static for the next one,
+//! and whatever is initialised costs each call. Put constants into the code, and tables into `static`s built ahead.
+//!
+//! # Failing
+//! [`Error`] has a code that the caller sees; [`Error::invalid`] is for what the caller can mend. A panic ends the call as
+//! a failure of the plugin, and its message goes to the server's log.
+//!
+//! # Building
+//! The crate type is `cdylib`, the target `wasm32-unknown-unknown`, the linker `wasm-component-ld`; `vespid build` does
+//! it all. On any other target everything here works against a stand-in for the host, so that `cargo test` can call
+//! the plugin: see `testing`.
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod bindings;
+mod error;
+mod graph;
+mod host;
+mod message;
+mod scalar;
+mod signature;
+mod tensor;
+
+#[cfg(target_arch = "wasm32")]
+#[path = "sys/component.rs"]
+mod sys;
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "sys/native.rs"]
+mod sys;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use sys::testing;
+
+pub use error::{Code, Error, Result};
+pub use graph::{Graph, Tensors};
+pub use host::{config, config_as, infer, infer_version, remaining};
+pub use message::{Parameter, Request, Response};
+pub use scalar::{Bf16, Datatype, F16, Kind, Scalar};
+pub use signature::{ANY, Signature, TensorSpec};
+pub use tensor::{Blobs, Element, Tensor, Values};
+
+pub mod log {
+    //! Lines for the server's log: `log::info!("{n} rows")`. The host adds the model's name and the request's id, cuts long
+    //! lines and limits how many a call may write.
+    pub use crate::host::Level;
+    pub use crate::{__debug as debug, __error as error, __info as info, __trace as trace, __warn as warn};
+}
+
+pub mod prelude {
+    //! What nearly every plugin uses.
+    pub use crate::{
+        ANY, Code, Datatype, Element, Error, Graph, Model, Parameter, Request, Response, Result, Signature,
+        Tensor, config, log,
+    };
+}
+
+/// A model: what it takes and gives, and how it answers.
+pub trait Model {
+    /// The inputs and outputs. Called once, when the model is loaded.
+    fn describe() -> Result<Signature>;
+
+    /// Answers one request, whose inputs the host has checked against the signature.
+    fn predict(request: Request) -> Result<Response>;
+}
+
+/// Makes the [`Model`] given the one that this component exports.
+#[macro_export]
+macro_rules! export {
+    ($model:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "the names that a component exports")]
+        const _: () = {
+            type Exported = $crate::__Exported<$model>;
+    $crate::bindings::__export_plugin!(Exported with_types_in $crate::bindings);
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> $crate::Result<$crate::Signature> = <$model as $crate::Model>::describe;
+    };
+}
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use sys::Exported as __Exported;
+
+#[doc(hidden)]
+pub use host::log as __log;
