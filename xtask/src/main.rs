@@ -1,1 +1,81 @@
-fn main() {}
+//! Sets a machine up to build Vespid, and runs its chores: `cargo xtask --help`.
+
+mod audit;
+mod context;
+mod demo;
+mod packages;
+mod scratch;
+mod server;
+mod setup;
+mod test;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::context::Context;
+use crate::setup::Part;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Sets this machine up to build Vespid, and runs the project's chores"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetch and build what is missing; by itself: what builds guests.
+    Setup {
+        /// The parts to set up.
+        #[arg(default_values_t = [Part::Guest])]
+        parts: Vec<Part>,
+        /// Set up every part.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Start a server, push two models to it, and ask each for predictions.
+    Demo {
+        /// Leave the server running until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Build the packages of the models in this repository.
+    Packages,
+    /// Set up, check the format, lint, build and test everything.
+    Test {
+        /// Arguments for `cargo nextest run`.
+        #[arg(last = true)]
+        nextest: Vec<OsString>,
+    },
+    /// Check the dependencies against the advisories and against deny.toml.
+    Audit,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let cx = Context::new()?;
+    match task {
+        Task::Setup { all: true, .. } => setup::run(&cx, &Part::ALL),
+        Task::Setup { parts, all: false } => setup::run(&cx, &parts),
+        Task::Demo { keep } => demo::run(&cx, keep),
+        Task::Packages => packages::run(&cx),
+        Task::Test { nextest } => test::run(&cx, &nextest),
+        Task::Audit => audit::run(&cx),
+    }
+}

@@ -1,0 +1,95 @@
+//! Magika's model, which the file-type package wraps: 3 MB that are fetched, not committed.
+//!
+//! It comes out of Magika's own Python package, at the version and with the hashes that the tests' list pins, so
+//! that the model served is the one that the reference client runs.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::python::{self, Pin};
+use crate::context::Context;
+use crate::scratch::{self, Scratch};
+use crate::ui::{self, Outcome, Step};
+
+/// What is taken out of the wheel. Its metadata names the licence, of which the wheel holds no text.
+const FILES: [&str; 4] = [
+    "magika/models/standard_v3_3/model.onnx",
+    "magika/models/standard_v3_3/config.min.json",
+    "magika/config/content_types_kb.min.json",
+    "magika-{version}.dist-info/METADATA",
+];
+
+/// Written last: the version that the files beside it belong to.
+const VERSION: &str = "VERSION";
+
+pub(crate) fn ensure(cx: &Context) -> Result<()> {
+    ui::step("Magika's model", |step| {
+        let pin = python::pinned(cx, "magika")?;
+        let cached = cx.cache().join("assets").join(format!("magika-{}", pin.version));
+        let assets = cx.root().join("plugins/file-type/assets");
+        if holds(&assets, &pin.version) {
+            return Ok(Outcome::AlreadyThere);
+        }
+        if !holds(&cached, &pin.version) {
+            fetch(cx, step, &pin, &cached)?;
+        }
+        copy(&cached, &assets, &pin.version)?;
+        Ok(Outcome::Done)
+    })
+}
+
+fn fetch(cx: &Context, step: &mut Step<'_>, pin: &Pin, place: &Path) -> Result<()> {
+    let scratch = Scratch::new(cx, "magika")?;
+    let wheel = download(cx, step, pin, &scratch)?;
+    let unpacked = scratch.folder("unpacked")?;
+    let mut unpack = cx.command("python3");
+    unpack.args(["-m", "zipfile", "--extract"]).args([&wheel, &unpacked]);
+    step.run(unpack)?;
+    let finished = scratch.folder("finished")?;
+    for file in FILES {
+        let file = unpacked.join(file.replace("{version}", &pin.version));
+        scratch::copy_into(&file, &finished)
+            .context("the wheel of magika is laid out anew: adapt xtask/src/setup/magika.rs to it")?;
+    }
+    mark(&finished, &pin.version)?;
+    scratch::publish(&finished, place)
+}
+
+/// Loads the wheel for this machine; every wheel of a version holds the same model.
+fn download(cx: &Context, step: &mut Step<'_>, pin: &Pin, scratch: &Scratch) -> Result<PathBuf> {
+    let list = scratch.path().join("requirements.txt");
+    fs::write(&list, &pin.lines)?;
+    let wheels = scratch.folder("wheels")?;
+    let mut command = python::pip(cx, OsStr::new("python3"));
+    command.args(["download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]);
+    command.arg("--dest").arg(&wheels).arg("--requirement").arg(&list);
+    step.note(&format!("loading magika {} (16 MB)", pin.version));
+    step.run(command).context("pip cannot load magika: are python3, its pip and a network there?")?;
+    let mut files = fs::read_dir(&wheels)?;
+    Ok(files.next().context("pip loaded nothing")??.path())
+}
+
+fn copy(from: &Path, to: &Path, version: &str) -> Result<()> {
+    scratch::remove(to)?;
+    scratch::create(to)?;
+    for file in FILES {
+        scratch::copy_into(&from.join(name(file)), to)?;
+    }
+    mark(to, version)
+}
+
+fn mark(folder: &Path, version: &str) -> Result<()> {
+    fs::write(folder.join(VERSION), format!("magika {version}\n")).context("VERSION cannot be written")
+}
+
+fn holds(folder: &Path, version: &str) -> bool {
+    fs::read_to_string(folder.join(VERSION)).is_ok_and(|text| text == format!("magika {version}\n"))
+        && FILES.iter().all(|file| folder.join(name(file)).is_file())
+}
+
+fn name(file: &str) -> &str {
+    file.rsplit('/').next().unwrap_or(file)
+}

@@ -1,0 +1,78 @@
+//! What a machine needs beyond a Rust compiler. Each part looks first whether its work was done.
+
+mod debian;
+mod guest;
+mod magika;
+pub(crate) mod python;
+mod sysroot;
+pub(crate) mod tool;
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use crate::context::Context;
+use crate::{scratch, ui};
+
+/// A part of the set-up.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// A standard library for WebAssembly, which guests are built with.
+    Guest,
+    /// The test runner.
+    Nextest,
+    /// The model of the file-type package.
+    Magika,
+    /// Python clients that the tests compare with.
+    Python,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 4] = [Self::Guest, Self::Nextest, Self::Magika, Self::Python];
+
+    fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Guest => guest::ensure(cx),
+            Self::Nextest => tool::NEXTEST.ensure(cx),
+            Self::Magika => magika::ensure(cx),
+            Self::Python => python::ensure(cx),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Guest => "guest",
+            Self::Nextest => "nextest",
+            Self::Magika => "magika",
+            Self::Python => "python",
+        })
+    }
+}
+
+/// Sets the parts up, one after another, and alone on this machine.
+pub(crate) fn run(cx: &Context, parts: &[Part]) -> Result<()> {
+    let _lock = lock(cx)?;
+    parts.iter().try_for_each(|part| part.run(cx))
+}
+
+/// Keeps two set-ups from doing the same work in the same place. The system releases it with the process.
+pub(crate) fn lock(cx: &Context) -> Result<File> {
+    scratch::create(cx.cache())?;
+    let path = cx.cache().join("setup.lock");
+    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            ui::say("  another set-up is at work: waiting for it");
+            file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
+        }
+    }
+    Ok(file)
+}
