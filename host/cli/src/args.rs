@@ -1,0 +1,97 @@
+//! The command line: the commands, and the options that several of them share.
+
+use clap::builder::Styles;
+use clap::builder::styling::{AnsiColor, Effects};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client::ServerUrl;
+use crate::command::{build, delete, doctor, models, new, push};
+use crate::predict;
+
+const AFTER_HELP: &str = "\
+Examples:
+  vespid new scaler                          write a plugin project to start from
+  vespid build scaler                        compile it and pack it into one file
+  vespid push scaler                         build it and hand it to a running server
+  vespid predict scaler values='1,2;3,4'     ask it
+  vespid models                              see what the server has loaded
+
+Environment:
+  VESPID_SERVER              the server that commands talk to, in place of --server
+  VESPID_GUEST_TARGET_DIR    where `build` keeps cargo's intermediate files
+  NO_COLOR                   no colour, even on a terminal
+
+Exit codes:
+  0  done
+  1  the request, the server or the build failed
+  2  the command line was wrong";
+
+/// Serves machine-learning models whose code is a WebAssembly component.
+#[derive(Debug, Parser)]
+#[command(name = "vespid", version, about, after_help = AFTER_HELP, styles = STYLES)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    New(new::NewArgs),
+    Build(build::BuildArgs),
+    // `serve` goes here: Serve(crate::serve::ServeArgs).
+    Push(push::PushArgs),
+    Predict(predict::PredictArgs),
+    Models(models::ModelsArgs),
+    Delete(delete::DeleteArgs),
+    Doctor(doctor::DoctorArgs),
+}
+
+/// The server that a command talks to.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The server's address
+    #[arg(
+        long = "server",
+        value_name = "URL",
+        env = "VESPID_SERVER",
+        default_value = "http://127.0.0.1:8000",
+        hide_env = true
+    )]
+    pub(crate) url: ServerUrl,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people; plain columns when it is not a terminal
+    Table,
+    /// The server's answer, indented
+    Json,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .usage(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .literal(AnsiColor::Cyan.on_default().effects(Effects::BOLD))
+    .placeholder(AnsiColor::Cyan.on_default());
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
+    }
+}

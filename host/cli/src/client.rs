@@ -1,0 +1,153 @@
+//! The HTTP client that commands talk to a server with.
+//!
+//! Contract: an answer other than 2xx is an error that carries the status and the server's own text. Connecting may
+//! take ten seconds; an answer may take as long as the server's limits and `--timeout` allow.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Request, Response, StatusCode};
+use ureq::{Agent, AsSendBody, Body, SendBody};
+
+mod error;
+mod url;
+
+pub(crate) use error::ClientError;
+pub(crate) use url::ServerUrl;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after the caller's own timeout the server's answer, which says that time was up, is still awaited.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A client of one server.
+pub(crate) struct Client {
+    agent: Agent,
+    server: ServerUrl,
+}
+
+/// A body that is sent as it is read, of a length known beforehand.
+pub(crate) struct Upload<'a> {
+    pub(crate) reader: &'a mut dyn Read,
+    pub(crate) length: u64,
+    pub(crate) content_type: &'static str,
+}
+
+impl Client {
+    /// A client of `server` that waits without limit, or a little more than `timeout`, for an answer.
+    pub(crate) fn new(server: &ServerUrl, timeout: Option<Duration>) -> Self {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(timeout.map(|timeout| timeout.saturating_add(GRACE)))
+            .user_agent(concat!("vespid/", env!("CARGO_PKG_VERSION")));
+        if server.is_loopback() {
+            // A proxy for the outside world cannot reach this machine's own server.
+            config = config.proxy(None);
+        }
+        Self { agent: config.build().new_agent(), server: server.clone() }
+    }
+
+    /// The server's address.
+    pub(crate) fn server(&self) -> &ServerUrl {
+        &self.server
+    }
+
+    /// GETs `path`, and reads the JSON that comes.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let answer = self.send(Request::get(self.server.join(path)), ())?;
+        self.decode(&answer)
+    }
+
+    /// DELETEs `path`.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.send(Request::delete(self.server.join(path)), ()).map(drop)
+    }
+
+    /// POSTs `body`, which begins with a JSON text of `header` bytes where tensors follow it; returns what comes.
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        body: &[u8],
+        header: Option<usize>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut request = Request::post(self.server.join(path));
+        request = match header {
+            Some(length) => request
+                .header("content-type", "application/octet-stream")
+                .header("inference-header-content-length", length.to_string()),
+            None => request.header("content-type", "application/json"),
+        };
+        self.send(request, body)
+    }
+
+    /// PUTs a body that is read while it is sent. The server is asked first whether it wants it.
+    pub(crate) fn put(&self, path: &str, upload: Upload<'_>) -> Result<Vec<u8>, ClientError> {
+        let request = Request::put(self.server.join(path))
+            .header("content-type", upload.content_type)
+            .header("content-length", upload.length.to_string())
+            .header("expect", "100-continue");
+        let Upload { reader, .. } = upload;
+        self.send(request, SendBody::from_reader(reader))
+    }
+
+    /// Reads JSON of an expected form.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(answer)
+            .map_err(|source| ClientError::Form { server: self.server.clone(), source })
+    }
+
+    fn send(
+        &self,
+        request: ureq::http::request::Builder,
+        body: impl AsSendBody,
+    ) -> Result<Vec<u8>, ClientError> {
+        let request = request.body(body).map_err(|source| self.failed(source.into()))?;
+        let mut response = self.agent.run(request).map_err(|source| self.failed(source))?;
+        let answer = read(&mut response).map_err(|source| self.failed(source))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(ClientError::Status { server: self.server.clone(), status, message: message(status, &answer) })
+    }
+
+    fn failed(&self, source: ureq::Error) -> ClientError {
+        ClientError::transport(&self.server, source)
+    }
+}
+
+fn read(response: &mut Response<Body>) -> Result<Vec<u8>, ureq::Error> {
+    // Outputs may be large, and the server that the user chose is trusted not to flood the user.
+    response.body_mut().with_config().limit(u64::MAX).read_to_vec()
+}
+
+/// The server's own words: the protocol's `{"error": ...}`, else the text as it came.
+fn message(status: StatusCode, answer: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    if let Ok(Refusal { error }) = serde_json::from_slice(answer) {
+        return error;
+    }
+    let text = String::from_utf8_lossy(answer);
+    match text.trim() {
+        "" => status.canonical_reason().unwrap_or("no text came with it").to_owned(),
+        text => text.chars().take(2000).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words_are_kept() {
+        let status = StatusCode::NOT_FOUND;
+        assert_eq!(message(status, br#"{"error":"Request for unknown model"}"#), "Request for unknown model");
+        assert_eq!(message(status, b" gateway down\n"), "gateway down");
+        assert_eq!(message(status, b""), "Not Found");
+    }
+}

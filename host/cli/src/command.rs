@@ -1,0 +1,8 @@
+//! The commands, one module each: its options, and what it does with them.
+
+pub(crate) mod build;
+pub(crate) mod delete;
+pub(crate) mod doctor;
+pub(crate) mod models;
+pub(crate) mod new;
+pub(crate) mod push;

@@ -1,0 +1,130 @@
+//! `vespid build`: compiles a plugin and packs a model's folder into one file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::failure::{Failure, Hint};
+use crate::guest;
+use crate::manifest::{self, Manifest};
+use crate::pack::{self, Contents, Packed};
+use crate::ui::{self, GOOD};
+
+const AFTER_HELP: &str = "\
+Examples:
+  vespid build scaler                        writes ./scaler-1.tar
+  vespid build scaler --output /srv/s.tar
+
+The package holds model.toml, the component and the graphs that model.toml names, and nothing else. Equal contents give
+equal bytes.";
+
+/// Compile a model's plugin and pack its folder into one file
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct BuildArgs {
+    /// The model's folder: model.toml, the graphs, and where there is a plugin its Cargo project or its .wasm file
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where the package goes [default: NAME-VERSION.tar here]
+    #[arg(short, long, value_name = "FILE.tar")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
+    let (manifest, contents) = collect(&args.folder)?;
+    let default = || PathBuf::from(format!("{}-{}.tar", manifest.name, manifest.version));
+    let output = args.output.clone().unwrap_or_else(default);
+    let Packed { size, sha256 } = pack::write(&contents, &output)?;
+    ui::note(format!("{} {} version {}", ui::styled(GOOD, "built"), manifest.name, manifest.version));
+    ui::result(format!("path    {}", output.display()))?;
+    ui::result(format!("size    {}", ui::size(size)))?;
+    ui::result(format!("sha256  {sha256}"))?;
+    Ok(())
+}
+
+/// Compiles what there is to compile, and says where everything that the package of `folder` holds lies.
+pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
+    let (manifest, text) = Manifest::read(folder)?;
+    let mut files = BTreeMap::new();
+    // Graphs first: their absence should show before a compilation and not after.
+    for name in &manifest.graphs {
+        let path = folder.join(name);
+        if !path.is_file() {
+            return Err(Failure::new(format!("the graph {} is missing", path.display())).hint(format!(
+                "put the file there, or change `file = \"{name}\"` in {}",
+                folder.join(manifest::FILE).display()
+            )));
+        }
+        files.insert(name.clone(), path);
+    }
+    if let Some(name) = &manifest.plugin {
+        let path =
+            if folder.join("Cargo.toml").is_file() { guest::build(folder)? } else { folder.join(name) };
+        check_component(&path)?;
+        files.insert(name.clone(), path);
+    }
+    Ok((manifest, Contents { manifest: text, files }))
+}
+
+/// Looks at the first bytes: a plain module is an easy thing to end up with, and no server can run it.
+fn check_component(path: &Path) -> Result<(), Failure> {
+    const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+    const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
+    let mut start = [0; 8];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).hint(
+        format!("the plugin {} cannot be read", path.display()),
+        "put the component there, or a Cargo.toml beside model.toml to have it compiled",
+    )?;
+    match start {
+        COMPONENT => Ok(()),
+        MODULE => Err(Failure::new(format!("{} is a core module and not a component", path.display()))
+            .hint("link it with wasm-component-ld, as `vespid build` does, or convert it with `wasm-tools component new`")),
+        _ => Err(Failure::new(format!("{} is not WebAssembly in binary form", path.display()))
+            .hint("`plugin` in model.toml names the compiled component")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder(manifest: &str, files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("model.toml"), manifest).unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    const MODEL: &str =
+        "[model]\nname = 'm'\nversion = '1'\nplugin = 'm.wasm'\n[[graph]]\nname = 'g'\nfile = 'g.onnx'";
+
+    #[test]
+    fn only_what_the_manifest_names_is_packed() {
+        let files: [(&str, &[u8]); 3] =
+            [("m.wasm", b"\0asm\x0d\0\x01\0..."), ("g.onnx", b"g"), ("notes.txt", b"n")];
+        let folder = folder(MODEL, &files);
+        let (_, contents) = collect(folder.path()).unwrap();
+        assert_eq!(contents.files.keys().collect::<Vec<_>>(), ["g.onnx", "m.wasm"]);
+    }
+
+    #[test]
+    fn a_missing_graph_is_named() {
+        let folder = folder(MODEL, &[("m.wasm", b"\0asm\x0d\0\x01\0...")]);
+        let error = collect(folder.path()).err().unwrap();
+        assert!(error.to_string().contains("g.onnx is missing"), "{error}");
+    }
+
+    #[test]
+    fn a_module_is_no_component() {
+        let folder = folder(MODEL, &[("m.wasm", b"\0asm\x01\0\0\0..."), ("g.onnx", b"g")]);
+        let error = collect(folder.path()).err().unwrap();
+        assert!(error.to_string().contains("core module"), "{error}");
+    }
+}

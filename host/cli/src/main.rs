@@ -1,0 +1,39 @@
+//! `vespid`, the only binary: it builds, pushes, serves and calls model packages.
+//!
+//! Thin on purpose: it reads the command line, hands over to one module a command, and turns the outcome into an exit
+//! code. Everything that a command prints as its result goes to standard output; progress, hints and errors go to
+//! standard error.
+
+mod args;
+mod client;
+mod command;
+mod failure;
+mod guest;
+mod manifest;
+mod oip;
+mod pack;
+mod predict;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::New(args) => command::new::run(&args),
+        Command::Build(args) => command::build::run(&args),
+        Command::Push(args) => command::push::run(&args),
+        Command::Delete(args) => command::delete::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Models(args) => command::models::run(&args),
+        Command::Doctor(args) => command::doctor::run(&args),
+        // `serve` goes here: Command::Serve(args) => serve::run(args).
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

@@ -1,0 +1,106 @@
+//! A request of the Open Inference Protocol: the JSON text, then the tensors' bytes.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use vespid_types::NamedTensor;
+
+use crate::failure::{Failure, Hint};
+
+/// A request's body.
+pub(super) struct Encoded {
+    pub(super) body: Vec<u8>,
+    /// The length of the JSON text at its beginning.
+    pub(super) header: usize,
+}
+
+/// Puts a request together. The time limit goes along, so that the server too knows when nobody waits any more.
+pub(super) fn encode(
+    inputs: &[NamedTensor],
+    parameters: &[(String, Value)],
+    timeout: Option<Duration>,
+) -> Result<Encoded, Failure> {
+    let mut all: Map<String, Value> = parameters.iter().cloned().collect();
+    if let Some(timeout) = timeout {
+        let microseconds = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX).max(1);
+        all.entry("timeout").or_insert(microseconds.into());
+    }
+    let tensors: Vec<Value> = inputs
+        .iter()
+        .map(|NamedTensor { name, tensor }| {
+            json!({
+                "name": name,
+                "datatype": tensor.datatype(),
+                "shape": tensor.shape().to_vec(),
+                "parameters": { "binary_data_size": tensor.data().len() },
+            })
+        })
+        .collect();
+    let mut request = Map::from_iter([("inputs".to_owned(), Value::Array(tensors))]);
+    if !all.is_empty() {
+        request.insert("parameters".to_owned(), Value::Object(all));
+    }
+    let mut body =
+        serde_json::to_vec(&request).hint("the request cannot be written as JSON", "report this")?;
+    let header = body.len();
+    for input in inputs {
+        body.extend_from_slice(input.tensor.data());
+    }
+    Ok(Encoded { body, header })
+}
+
+/// Reads `NAME=VALUE`. What is neither true, false nor a number is text; quotes make text of those too.
+pub(super) fn parameter(argument: &str) -> Result<(String, Value), String> {
+    let (name, text) = argument
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| "write NAME=VALUE".to_owned())?;
+    let value = match serde_json::from_str(text) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) => value,
+        _ => Value::from(text),
+    };
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use vespid_types::{Datatype, Shape, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn tensors_follow_the_text() {
+        let tensor = |data: &'static [u8]| {
+            Tensor::new(Datatype::Uint8, Shape::from_iter([data.len() as u64]), data.into()).unwrap()
+        };
+        let inputs = [("a", &b"12"[..]), ("b", b"345")]
+            .map(|(name, data)| NamedTensor { name: name.into(), tensor: tensor(data) });
+        let parameters = [("priority".to_owned(), Value::from(1))];
+        let Encoded { body, header } = encode(&inputs, &parameters, Some(Duration::from_millis(2))).unwrap();
+        assert_eq!(&body[header..], b"12345");
+        let text: Value = serde_json::from_slice(&body[..header]).unwrap();
+        assert_eq!(
+            text,
+            json!({
+                "parameters": {"priority": 1, "timeout": 2000},
+                "inputs": [
+                    {"name": "a", "datatype": "UINT8", "shape": [2], "parameters": {"binary_data_size": 2}},
+                    {"name": "b", "datatype": "UINT8", "shape": [3], "parameters": {"binary_data_size": 3}},
+                ]
+            })
+        );
+    }
+
+    #[test]
+    fn parameters_have_types() {
+        let value = |text: &str| parameter(&format!("p={text}")).unwrap().1;
+        assert_eq!(value("true"), Value::Bool(true));
+        assert_eq!(value("3"), json!(3));
+        assert_eq!(value("0.5"), json!(0.5));
+        assert_eq!(value("a=b"), json!("a=b"));
+        assert_eq!(value("\"3\""), json!("3"));
+        assert_eq!(value("[1]"), json!("[1]"));
+        assert_eq!(value(""), json!(""));
+        assert!(parameter("p").is_err() && parameter("=1").is_err());
+    }
+}
