@@ -92,7 +92,7 @@ impl Client<'_> {
 
     fn command(&self) -> Command {
         let mut command = self.cx.command(self.vespid);
-        command.env("CARGO_TARGET_DIR", self.cx.target());
+        command.env(packages::GUEST_TARGET, packages::guest_target(self.cx));
         command
     }
 

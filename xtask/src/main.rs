@@ -62,7 +62,8 @@ fn main() -> ExitCode {
     match run(Cli::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            ui::say(&format!("error: {error:#}"));
+            ui::say(&format!("error: {error}"));
+            error.chain().skip(1).for_each(|cause| ui::say(&format!("  because: {cause}")));
             ExitCode::FAILURE
         }
     }

@@ -14,6 +14,9 @@ use crate::ui::{self, Outcome};
 const PARENTS: [&str; 2] = ["plugins", "tests/hostile"];
 const MANIFEST: &str = "model.toml";
 
+/// Tells `vespid` where cargo keeps what it builds of guests.
+pub(crate) const GUEST_TARGET: &str = "VESPID_GUEST_TARGET_DIR";
+
 pub(crate) fn run(cx: &Context) -> Result<()> {
     setup::run(cx, &[Part::Guest, Part::Magika])?;
     let vespid = binary(cx)?;
@@ -24,6 +27,8 @@ pub(crate) fn run(cx: &Context) -> Result<()> {
 
 /// Builds `vespid`; the path of a copy that belongs to this checkout.
 pub(crate) fn binary(cx: &Context) -> Result<PathBuf> {
+    // The binary must be taken before another checkout puts its own into the shared folder.
+    let _lock = scratch::lock(cx.target(), "vespid", "another checkout is building: waiting for it")?;
     let mut cargo = cx.cargo();
     cargo.args(["build", "--package", "vespid"]);
     ui::step_inherited("vespid", cargo)?;
@@ -40,6 +45,12 @@ pub(crate) fn binary(cx: &Context) -> Result<PathBuf> {
     Ok(own)
 }
 
+/// Of this checkout alone, for the file that `vespid build` takes bears the package's name and nothing else. All
+/// guests together compile in seconds.
+pub(crate) fn guest_target(cx: &Context) -> PathBuf {
+    cx.output().join("guests")
+}
+
 /// Builds every package anew; the folder that holds them.
 pub(crate) fn build(cx: &Context, vespid: &Path) -> Result<PathBuf> {
     let folder = cx.output().join("packages");
@@ -49,8 +60,7 @@ pub(crate) fn build(cx: &Context, vespid: &Path) -> Result<PathBuf> {
         let name = model.file_name().unwrap_or_default().display().to_string();
         ui::step(&format!("package {name}"), |step| {
             let mut command = cx.command(vespid);
-            // Guests of all checkouts share their dependencies' builds, as the host's crates do.
-            command.env("CARGO_TARGET_DIR", cx.target()).arg("build").arg(&model);
+            command.env(GUEST_TARGET, guest_target(cx)).arg("build").arg(&model);
             command.arg("--output").arg(folder.join(format!("{name}.tar")));
             step.run(command).with_context(|| format!("{} does not build", model.display()))?;
             Ok(Outcome::Done)

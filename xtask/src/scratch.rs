@@ -1,12 +1,13 @@
-//! Folders that appear whole or not at all.
+//! Folders that appear whole or not at all, and locks that keep two chores apart.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
+use crate::ui;
 
 /// A folder beside the finished things, on their file system, that is removed when it goes out of scope.
 pub(crate) struct Scratch {
@@ -71,4 +72,24 @@ pub(crate) fn copy_into(file: &Path, folder: &Path) -> Result<()> {
     fs::copy(file, folder.join(name))
         .with_context(|| format!("{} cannot be copied to {}", file.display(), folder.display()))?;
     Ok(())
+}
+
+/// Takes the lock of this name in a folder, and says so where another process holds it. It is released with the
+/// value, and by the system when the process ends.
+pub(crate) fn lock(folder: &Path, name: &str, busy: &str) -> Result<File> {
+    create(folder)?;
+    let path = folder.join(format!("{name}.lock"));
+    let take = || -> io::Result<File> {
+        let file = File::create(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                ui::say(&format!("  {busy}"));
+                file.lock()?;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(file)
+    };
+    take().with_context(|| format!("{} cannot be locked", path.display()))
 }

@@ -10,15 +10,17 @@ use crate::context::Context;
 use crate::setup::{self, Part};
 use crate::{packages, ui};
 
-/// The guests' workspace.
-const GUESTS: &str = "plugins/Cargo.toml";
+/// The guests' workspaces.
+const GUESTS: [&str; 2] = ["plugins/Cargo.toml", "tests/hostile/Cargo.toml"];
 
 pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     setup::run(cx, &Part::ALL)?;
     ui::step_inherited("format", cargo(cx, &["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     ui::step_inherited("lints", cargo(cx, &clippy))?;
-    check_guests(cx)?;
+    for manifest in GUESTS.into_iter().filter(|manifest| cx.root().join(manifest).is_file()) {
+        check_guests(cx, manifest)?;
+    }
     let vespid = packages::binary(cx)?;
     let packages = packages::build(cx, &vespid)?;
     let mut tests = cargo(cx, &["nextest", "run", "--workspace"]);
@@ -31,17 +33,14 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     ui::run_inherited(tests)
 }
 
-fn check_guests(cx: &Context) -> Result<()> {
-    if !cx.root().join(GUESTS).is_file() {
-        return Ok(());
-    }
-    let format = ["fmt", "--manifest-path", GUESTS, "--all", "--check"];
-    ui::step_inherited("format of the guests", cargo(cx, &format))?;
+fn check_guests(cx: &Context, manifest: &str) -> Result<()> {
+    let format = ["fmt", "--manifest-path", manifest, "--all", "--check"];
+    ui::step_inherited(&format!("format of {manifest}"), cargo(cx, &format))?;
     let target = GuestTarget::Unknown;
-    let mut clippy = cargo(cx, &["clippy", "--manifest-path", GUESTS, "--target", target.triple()]);
+    let mut clippy = cargo(cx, &["clippy", "--manifest-path", manifest, "--target", target.triple()]);
     clippy.args(["--", "--deny", "warnings"]);
     GuestToolchain::find(target)?.configure(&mut clippy);
-    ui::step_inherited("lints of the guests", clippy)
+    ui::step_inherited(&format!("lints of {manifest}"), clippy)
 }
 
 fn cargo(cx: &Context, arguments: &[&str]) -> Command {

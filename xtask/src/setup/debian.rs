@@ -91,8 +91,15 @@ impl<'a> Suite<'a> {
         for option in ["parts", "main", "sourceparts", "preferences", "preferencesparts"] {
             writeln!(text, "Dir::Etc::{option} \"/dev/null\";")?;
         }
-        // Root would otherwise fetch as a user that cannot write into this folder.
-        text.push_str("APT::Sandbox::User \"\";\nAcquire::Languages \"none\";\n");
+        for (option, value) in [
+            // Root would otherwise fetch as a user that cannot write into this folder.
+            ("APT::Sandbox::User", ""),
+            // That the mirror is out of reach is a warning by default.
+            ("APT::Update::Error-Mode", "any"),
+            ("Acquire::Languages", "none"),
+        ] {
+            writeln!(text, "{option} \"{value}\";")?;
+        }
         Ok(text)
     }
 

@@ -28,7 +28,7 @@ pub(crate) fn ensure(cx: &Context) -> Result<()> {
 fn remedy() -> String {
     let [unknown, wasi] = GuestTarget::ALL;
     format!(
-        "rustup cannot add the targets, and they cannot be built here \
+        "rustup did not add the targets, and they cannot be built here \
          (`rustup target add {unknown} {wasi}`, where the network allows it, is all that is needed)"
     )
 }

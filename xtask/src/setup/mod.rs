@@ -8,13 +8,13 @@ mod sysroot;
 pub(crate) mod tool;
 
 use std::fmt;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::context::Context;
-use crate::{scratch, ui};
+use crate::scratch;
 
 /// A part of the set-up.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,20 +59,7 @@ pub(crate) fn run(cx: &Context, parts: &[Part]) -> Result<()> {
     parts.iter().try_for_each(|part| part.run(cx))
 }
 
-/// Keeps two set-ups from doing the same work in the same place. The system releases it with the process.
+/// Keeps two set-ups from doing the same work in the same place.
 pub(crate) fn lock(cx: &Context) -> Result<File> {
-    scratch::create(cx.cache())?;
-    let path = cx.cache().join("setup.lock");
-    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            ui::say("  another set-up is at work: waiting for it");
-            file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
-        }
-        Err(TryLockError::Error(error)) => {
-            return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
-        }
-    }
-    Ok(file)
+    scratch::lock(cx.cache(), "setup", "another set-up is at work: waiting for it")
 }
