@@ -58,7 +58,7 @@ impl<'a> Suite<'a> {
         download.current_dir(&folder);
         step.run(download).with_context(|| format!("{package} cannot be loaded from {}", self.name))?;
         let file = fs::read_dir(&folder)?.next().with_context(|| format!("{package} is empty"))??.path();
-        step.note(&format!("unpacking {}", file.display()));
+        step.note(&format!("unpacking {package}"));
         extract(self.cx, &file, path, into).with_context(|| format!("{} cannot be unpacked", file.display()))
     }
 
