@@ -4,9 +4,13 @@
 # ///
 """Asks Google's own Magika client and a Vespid server about the same files, and prints where they differ.
 
-    uv run compare.py --server http://localhost:8080 /usr/share /usr/lib --sample 1000 --seed 7
+    uv run compare.py --server http://localhost:8000 /usr/share /usr/lib --sample 1000 --seed 7
 
-Ends with 1 where a label or MIME type differs, or a score by more than 1e-4, or the server fails.
+Ends with 1 where a label or MIME type differs, or a score by more than the tolerance, or the server fails.
+
+A score depends a little on who computes it: Magika's graph magnifies rounding, so that ONNX Runtime itself gives a row a
+score up to 1e-3 apart alone and in a batch. The tolerance of 1e-4 is for ONNX Runtime with one file a request on both
+sides; another backend, or a server that batches, is within --tolerance 2e-3.
 """
 
 import argparse
@@ -20,17 +24,15 @@ from pathlib import Path
 
 from magika import Magika
 
-TOLERANCE = 1e-4
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path, help="files, or folders to look through")
-    parser.add_argument("--server", default="http://localhost:8080", metavar="URL")
+    parser.add_argument("--server", default="http://localhost:8000", metavar="URL")
     parser.add_argument("--model", default="file-type")
     parser.add_argument("--sample", type=int, metavar="N", help="take N of the files at random")
     parser.add_argument("--seed", type=int, default=0, help="choose the same files again")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="files a request (default 1)")
+    parser.add_argument("--tolerance", type=float, default=1e-4, metavar="X", help="of the score (default 1e-4)")
     parser.add_argument("--max-bytes", type=int, default=32 << 20, metavar="N", help="leave larger files out")
     options = parser.parse_args()
 
@@ -54,13 +56,13 @@ def main() -> int:
             mismatches += len(pending)
             print(f"refused  {pending[0][0]} and {len(pending) - 1} more: {error}")
             answers = []
-        for (file, content), (label, mime_type, score) in zip(pending, answers):
+        results = client.identify_paths([file for file, _ in pending]) if answers else []
+        for (file, _), (label, mime_type, score), result in zip(pending, answers, results):
             asked += 1
-            result = client.identify_bytes(content)
             expected = str(result.output.label), result.output.mime_type, result.score
             labels.add(expected[0])
             worst = max(worst, abs(score - expected[2]))
-            if (label, mime_type) != expected[:2] or not abs(score - expected[2]) <= TOLERANCE:
+            if (label, mime_type) != expected[:2] or not abs(score - expected[2]) <= options.tolerance:
                 mismatches += 1
                 print(f"differs  {file}: Magika {expected}, server {(label, mime_type, score)}")
         pending.clear()

@@ -111,7 +111,7 @@ pub mod prelude {
     //! What nearly every plugin uses.
     pub use crate::{
         ANY, Code, Datatype, Element, Error, Graph, Model, Parameter, Request, Response, Result, Signature,
-        Tensor, config, log,
+        Tensor, Tensors, config, config_as, infer, log, remaining,
     };
 }
 

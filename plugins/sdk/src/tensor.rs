@@ -72,7 +72,7 @@ impl Tensor {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape().iter().product()
+        self.shape().iter().fold(1, |length, &extent| length.saturating_mul(extent))
     }
 
     /// Whether there is no element.
