@@ -1,0 +1,5 @@
+//! What stands between the network and the serving core.
+//!
+//! Contract: wire formats live in this crate and nowhere else; beyond it there are only the values of `vespid-types`.
+
+pub mod wire;

@@ -1,0 +1,24 @@
+//! The Open Inference Protocol v2 over HTTP, and its binary tensor extension: bodies to values and back.
+//!
+//! Contract: [`decode`] and [`encode`] are pure and synchronous, know nothing of sockets, never panic whatever the body
+//! holds, and every refusal names the field and the remedy. Tensors are well formed; whether they suit the model is
+//! the signature check's business. Cost: binary tensors are slices of the body, never copied; JSON numbers go straight
+//! into a tensor's bytes and back, and memory stays within a small multiple of the body whatever its shapes claim.
+//! Left out on purpose: headers other than the JSON's length, compression, routes, and shared memory, which is refused.
+
+mod data;
+mod decode;
+mod element;
+mod encode;
+mod fault;
+mod format;
+mod json;
+pub mod metadata;
+mod raw;
+
+pub use decode::decode;
+pub use encode::{EncodedBody, encode, error_body};
+pub use format::OutputFormat;
+
+/// The header, on requests and responses, that holds the length of the JSON before the binary tensors.
+pub const HEADER_LENGTH: &str = "inference-header-content-length";
