@@ -6,12 +6,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
 use crate::command::{build, delete, doctor, models, new, push};
-use crate::predict;
+use crate::{predict, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
   vespid new scaler                          write a plugin project to start from
   vespid build scaler                        compile it and pack it into one file
+  vespid serve --store ./store                   serve what is pushed
   vespid push scaler                         build it and hand it to a running server
   vespid predict scaler values='1,2;3,4'     ask it
   vespid models                              see what the server has loaded
@@ -39,7 +40,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     New(new::NewArgs),
     Build(build::BuildArgs),
-    // `serve` goes here: Serve(crate::serve::ServeArgs).
+    Serve(serve::ServeArgs),
     Push(push::PushArgs),
     Predict(predict::PredictArgs),
     Models(models::ModelsArgs),

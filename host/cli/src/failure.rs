@@ -62,9 +62,9 @@ impl<T, E: StdError + Send + Sync + 'static> Hint<T> for Result<T, E> {
 /// Prints the error, its causes and the remedy to standard error; returns the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let (bad, emphasis) = (BAD, EMPHASIS);
-    let mut text = format!("{bad}error:{bad:#} {error}");
+    let mut text = format!("{bad}error:{bad:#} {}", lines(&error.to_string()));
     for cause in error.chain().skip(1) {
-        text.push_str(&format!("\n  caused by: {cause}"));
+        text.push_str(&format!("\n  caused by: {}", lines(&cause.to_string())));
     }
     if let Some(hint) = error.chain().find_map(hint_of) {
         text.push_str(&format!("\n  {emphasis}hint:{emphasis:#} {hint}"));
@@ -72,6 +72,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ui::note(text);
     let usage = error.chain().any(|cause| cause.downcast_ref::<Failure>().is_some_and(|f| f.usage));
     ExitCode::from(if usage { 2 } else { 1 })
+}
+
+/// Some errors are several lines, as those of TOML; and some carry text from elsewhere.
+fn lines(text: &str) -> String {
+    text.trim_end().lines().map(ui::clean).collect::<Vec<_>>().join("\n    ")
 }
 
 fn hint_of(error: &(dyn StdError + 'static)) -> Option<String> {

@@ -13,6 +13,7 @@ mod manifest;
 mod oip;
 mod pack;
 mod predict;
+mod serve;
 mod ui;
 
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Models(args) => command::models::run(&args),
         Command::Doctor(args) => command::doctor::run(&args),
-        // `serve` goes here: Command::Serve(args) => serve::run(args).
+        Command::Serve(args) => serve::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,16 +1,15 @@
-//! What the commands need to know of a `model.toml`. The server's reading of it is the authority: what is refused
-//! here is what would keep a package from being put together.
+//! What the commands need to know of a `model.toml`. It is read and validated as the server does it, so that a mistake
+//! shows when the package is built and not when it is pushed.
 
 use std::fs;
-use std::path::{Component, Path};
+use std::path::Path;
 
-use serde::Deserialize;
 use vespid_types::{ModelName, Version};
 
 use crate::failure::{Failure, Hint};
 
 /// The manifest's name, in a folder and in a package.
-pub(crate) const FILE: &str = "model.toml";
+pub(crate) const FILE: &str = vespid_package::MANIFEST_FILE;
 
 /// The part of a manifest that says what a package holds.
 #[derive(Debug)]
@@ -23,40 +22,20 @@ pub(crate) struct Manifest {
     pub(crate) graphs: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Raw {
-    model: RawModel,
-    #[serde(default)]
-    graph: Vec<RawGraph>,
-}
-
-#[derive(Deserialize)]
-struct RawModel {
-    name: ModelName,
-    version: Version,
-    plugin: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawGraph {
-    file: String,
-}
-
 impl Manifest {
     /// Reads a manifest's text.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        let raw: Raw = toml::from_str(text).hint(
-            format!("{FILE} cannot be used"),
-            "it needs [model] with name and version, and for each [[graph]] a file",
-        )?;
-        let mut graphs: Vec<String> = raw.graph.into_iter().map(|graph| graph.file).collect();
+        let manifest = vespid_package::Manifest::parse(text)
+            .hint("the model cannot be packed", format!("correct {FILE} where the message says"))?;
+        let mut graphs: Vec<String> = manifest.graphs.iter().map(|graph| graph.file.to_string()).collect();
         graphs.sort();
         graphs.dedup();
-        for file in raw.model.plugin.iter().chain(&graphs) {
-            check_path(file)?;
+        let plugin = manifest.plugin.map(|file| file.to_string());
+        if plugin.iter().chain(&graphs).any(|file| file == FILE) {
+            return Err(Failure::new(format!("{FILE} names itself as a part of the model"))
+                .hint("name the component or the graph"));
         }
-        let RawModel { name, version, plugin } = raw.model;
-        Ok(Self { name, version, plugin, graphs })
+        Ok(Self { name: manifest.name, version: manifest.version, plugin, graphs })
     }
 
     /// Reads the manifest of a model's folder; returns it with its text, which goes into the package unchanged.
@@ -68,16 +47,6 @@ impl Manifest {
         )?;
         Ok((Self::parse(&text)?, text))
     }
-}
-
-/// A file of a package is named by a relative path that stays in the package.
-fn check_path(file: &str) -> Result<(), Failure> {
-    let inside = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
-    if inside && !file.is_empty() && file != FILE {
-        return Ok(());
-    }
-    Err(Failure::new(format!("{FILE} names the file '{file}', which cannot be in a package"))
-        .hint("put it in the model's folder and name it by its path from there"))
 }
 
 #[cfg(test)]
@@ -98,9 +67,11 @@ mod tests {
             [[graph]]
             name = "a"
             file = "a.onnx"
+            encoding = "onnx"
             [[graph]]
             name = "again"
             file = "a.onnx"
+            encoding = "onnx"
             [limits]
             memory = "64MiB"
         "#;
@@ -112,10 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn files_stay_in_the_folder() {
+    fn what_the_server_would_refuse_is_refused() {
+        let graph = |file: &str| {
+            let model = "[model]\nname = 'm'\nversion = '1'\n";
+            Manifest::parse(&format!("{model}[[graph]]\nname = 'g'\nencoding = 'onnx'\nfile = '{file}'"))
+        };
+        assert!(graph("a.onnx").is_ok());
         for file in ["../a.onnx", "/etc/passwd", "", "a/../../b", "model.toml"] {
-            let text = format!("[model]\nname = 'm'\nversion = '1'\n[[graph]]\nname = 'g'\nfile = '{file}'");
-            assert!(Manifest::parse(&text).is_err(), "{file}");
+            assert!(graph(file).is_err(), "{file}");
         }
     }
 }

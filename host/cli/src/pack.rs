@@ -117,19 +117,26 @@ impl<W: Write> Write for Digesting<W> {
 /// Reads the manifest of a package.
 pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
     let hint = "name a model's folder, or a package that `vespid build` wrote";
-    let unreadable = || format!("{} cannot be read as a package", path.display());
-    let file = File::open(path).hint(unreadable(), hint)?;
-    let mut archive = tar::Archive::new(file);
-    for entry in archive.entries().hint(unreadable(), hint)? {
-        let mut entry = entry.hint(unreadable(), hint)?;
-        let name = entry.path().hint(unreadable(), hint)?;
+    let file = File::open(path).hint(format!("{} cannot be read", path.display()), hint)?;
+    match manifest_text(file) {
+        Ok(Some(text)) => Manifest::parse(&text),
+        Ok(None) => Err(Failure::new(format!("{} holds no {}", path.display(), manifest::FILE)).hint(hint)),
+        // What the archive's reader has to say of another file quotes that file.
+        Err(_) => Err(Failure::new(format!("{} is not a tar archive", path.display())).hint(hint)),
+    }
+}
+
+fn manifest_text(file: File) -> io::Result<Option<String>> {
+    for entry in tar::Archive::new(file).entries()? {
+        let mut entry = entry?;
+        let name = entry.path()?;
         if name.strip_prefix(".").unwrap_or(&name) == Path::new(manifest::FILE) {
             let mut text = String::new();
-            entry.read_to_string(&mut text).hint(unreadable(), hint)?;
-            return Manifest::parse(&text);
+            entry.read_to_string(&mut text)?;
+            return Ok(Some(text));
         }
     }
-    Err(Failure::new(format!("{} holds no {}", path.display(), manifest::FILE)).hint(hint))
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -30,14 +30,20 @@ Examples:
   vespid predict simple INPUT0=1,2,3,4 INPUT1=5,6,7,8 --output json
   vespid predict scaler --json request.json
 
-Values: ',' sets values apart and ';' rows of the first dimension. The datatype comes from the model's metadata, and so
-does the shape; where that leaves it open, write it out: 'image[1,2,3]=1,2,3,4,5,6'. For BYTES, each value is a text (a
-backslash takes ',' ';' '@' literally) and @PATH stands for a file's content; for other datatypes @PATH is a file of raw
-little-endian data.";
+Values:
+  ',' sets values apart and ';' rows of the first dimension. The datatype comes from the model's metadata, and so does \
+the shape; where that leaves it open, write it out: 'image[1,2,3]=1,2,3,4,5,6'.
+
+  For BYTES each value is a text (a backslash takes ',' ';' '@' literally) and @PATH stands for a file's content. For \
+other datatypes @PATH is a file of raw little-endian data.";
+
+const USAGE: &str = "vespid predict [OPTIONS] <MODEL> <NAME=VALUES>...
+       vespid predict [OPTIONS] <MODEL> --file <PATH>...
+       vespid predict [OPTIONS] <MODEL> --json <FILE>";
 
 /// Ask a model for a prediction
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, override_usage = USAGE)]
 #[command(group = ArgGroup::new("input").required(true).args(["inputs", "file", "json"]))]
 pub(crate) struct PredictArgs {
     /// The model's name

@@ -8,6 +8,9 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// The least width that tables are fitted into.
+const LEAST_WIDTH: u16 = 40;
+
 /// For what is wrong.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// For what deserves a look.
@@ -51,9 +54,11 @@ pub(crate) fn coloured(text: &str, style: Style) -> Cell {
 pub(crate) fn table<H: Into<comfy_table::Row>>(header: H) -> Table {
     let mut table = Table::new();
     if io::stdout().is_terminal() {
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED.with_rounded_corners())
-            .set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::UTF8_FULL_CONDENSED.with_rounded_corners());
+        // A terminal that tells no width, or a useless one, is left to break the lines itself.
+        if table.width().is_some_and(|width| width >= LEAST_WIDTH) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
     } else {
         table.load_style(presets::NOTHING).force_no_tty();
     }

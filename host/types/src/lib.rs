@@ -6,6 +6,7 @@
 
 mod datatype;
 mod error;
+mod graph;
 mod id;
 mod parameter;
 mod request;
@@ -14,6 +15,7 @@ mod tensor;
 
 pub use datatype::{Datatype, UnknownDatatype};
 pub use error::{BoxError, Error, ErrorCode, Result};
+pub use graph::{Device, Encoding, InvalidDevice};
 pub use id::{InvalidId, ModelName, Version};
 pub use parameter::{Parameter, Parameters};
 pub use request::{Deadline, ModelRef, NamedTensor, Request, Response};

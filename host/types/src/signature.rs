@@ -218,10 +218,9 @@ impl Signature {
     /// [`SignatureError::UnknownOutput`] for the first that it has not.
     pub fn check_requested(&self, requested: &[String]) -> Result<(), SignatureError> {
         match requested.iter().find(|name| self.output(name).is_none()) {
-            Some(name) => Err(SignatureError::UnknownOutput {
-                name: name.clone(),
-                expected: names(&self.outputs),
-            }),
+            Some(name) => {
+                Err(SignatureError::UnknownOutput { name: name.clone(), expected: names(&self.outputs) })
+            }
             None => Ok(()),
         }
     }

@@ -85,7 +85,9 @@ pub enum TensorError {
         got: u64,
     },
     /// An element of a BYTES tensor reaches past the end of the data.
-    #[error("BYTES element {index} reaches past the end of the data: each is a 32-bit length and that many bytes")]
+    #[error(
+        "BYTES element {index} reaches past the end of the data: each is a 32-bit length and that many bytes"
+    )]
     ElementLength {
         /// The element's position.
         index: u64,

@@ -47,7 +47,9 @@ impl ClientError {
         let hint = match self {
             Self::Refused { .. } => "start one with `vespid serve --store DIR`".to_owned(),
             Self::UnknownHost { .. } => "check --server and VESPID_SERVER".to_owned(),
-            Self::Timeout { .. } => "give it longer with --timeout, or see the server's log".to_owned(),
+            Self::Timeout { .. } => {
+                "see whether the server is busy; `vespid predict` takes a longer --timeout".to_owned()
+            }
             Self::Form { .. } => {
                 "check that --server names a Vespid server and not another service".to_owned()
             }

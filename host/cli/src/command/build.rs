@@ -18,8 +18,8 @@ Examples:
   vespid build scaler                        writes ./scaler-1.tar
   vespid build scaler --output /srv/s.tar
 
-The package holds model.toml, the component and the graphs that model.toml names, and nothing else. Equal contents give
-equal bytes.";
+The package holds model.toml, the component and the graphs that model.toml names, and nothing else. Equal contents \
+give equal bytes.";
 
 /// Compile a model's plugin and pack its folder into one file
 #[derive(Debug, Args)]
@@ -102,8 +102,7 @@ mod tests {
         folder
     }
 
-    const MODEL: &str =
-        "[model]\nname = 'm'\nversion = '1'\nplugin = 'm.wasm'\n[[graph]]\nname = 'g'\nfile = 'g.onnx'";
+    const MODEL: &str = "[model]\nname = 'm'\nversion = '1'\nplugin = 'm.wasm'\n[[graph]]\nname = 'g'\nfile = 'g.onnx'\nencoding = 'onnx'";
 
     #[test]
     fn only_what_the_manifest_names_is_packed() {

@@ -16,8 +16,8 @@ Examples:
   vespid doctor
   vespid doctor --server https://models.example
 
-Ends with exit code 1 where something is missing without which no model can be served (or --server names a server that
-is not ready). A missing compiler is a warning: it takes one to build plugins and not to serve them.";
+Ends with exit code 1 where something is missing without which no model can be served, or --server names a server \
+that is not ready. A missing compiler is a warning: it takes one to build plugins and not to serve them.";
 
 /// Check what this machine has for serving models and building plugins
 #[derive(Debug, Args)]
@@ -103,11 +103,7 @@ fn compiler() -> Check {
     const NAME: &str = "rustc";
     match Rustc::query() {
         Ok(rustc) => Check::ok(NAME, format!("{} ({})", rustc.release(), rustc.host())),
-        Err(error) => Check::warn(
-            NAME,
-            error.to_string(),
-            "install Rust from https://rustup.rs to build plugins in Rust",
-        ),
+        Err(error) => Check::warn(NAME, "none: plugins in Rust cannot be built here", error.to_string()),
     }
 }
 
@@ -115,11 +111,8 @@ fn guests(target: GuestTarget) -> Check {
     let name = target.triple();
     match GuestToolchain::find(target) {
         Ok(toolchain) => Check::ok(name, format!("standard library in {}", toolchain.source())),
-        Err(error) => Check::warn(
-            name,
-            error.to_string(),
-            format!("`rustup target add {name}` to build plugins in Rust"),
-        ),
+        // The error says what to install.
+        Err(error) => Check::warn(name, "no standard library for it", error.to_string()),
     }
 }
 

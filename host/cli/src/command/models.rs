@@ -40,8 +40,13 @@ pub(crate) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
     }
     let mut table = ui::table(["NAME", "VERSION", "STATE", "REASON"]);
     for entry in &entries {
-        let state = ui::coloured(&entry.state, colour(&entry.state));
-        table.add_row([Cell::new(&entry.name), Cell::new(&entry.version), state, Cell::new(&entry.reason)]);
+        let state = ui::coloured(&ui::clean(&entry.state), colour(&entry.state));
+        table.add_row([
+            Cell::new(ui::clean(&entry.name)),
+            Cell::new(ui::clean(&entry.version)),
+            state,
+            Cell::new(ui::clean(&entry.reason)),
+        ]);
     }
     ui::print_table(&table)?;
     Ok(())

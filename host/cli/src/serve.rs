@@ -1,0 +1,182 @@
+//! `vespid serve`: builds the serving core over a store, opens the ports, and drains on the way out.
+//!
+//! Order of things: the store is locked and the ports are bound before anything is said; the models of the store load
+//! in the background, and the server is ready when they have. On SIGTERM or Ctrl-C it stops accepting, finishes what is
+//! in flight within the drain time, and ends.
+
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::serve::ListenerExt;
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use vespid_engine::{Engine, EngineOptions};
+use vespid_ingress::Api;
+use vespid_package::Store;
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+
+const AFTER_HELP: &str = "\
+Examples:
+  vespid serve --store ./store
+  vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --admin 0.0.0.0:8002 --log-format json
+  VESPID_LOG=debug vespid serve --store ./store
+
+When the ports are open it prints a line `listening http=ADDRESS admin=ADDRESS` to standard output; its log goes to
+standard error. Port 0 lets the system choose.";
+
+/// Serve the packages of a store, and those that are pushed
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct ServeArgs {
+    /// The folder that keeps the packages; made where it does not exist
+    #[arg(long, value_name = "DIR")]
+    store: PathBuf,
+    /// Where clients reach the server
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    http: SocketAddr,
+    /// Where probes reach the server
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
+    admin: SocketAddr,
+    /// How large the body of a request may be
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    max_body: ByteSize,
+    /// How large an uploaded package may be
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    max_package: ByteSize,
+    /// How many requests may be in flight, waiting ones included
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_in_flight: u32,
+    /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    max_instances: u32,
+    /// How long requests in flight may take to end once the server is told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    drain: Duration,
+    /// How the log is written
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Runs until a signal ends it.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    start_log(args.log_format)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
+    let served = runtime.block_on(serve(args));
+    // What still compiles is left behind: it is not in the store yet.
+    runtime.shutdown_background();
+    served
+}
+
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .with_env_var("VESPID_LOG")
+        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .from_env()
+        .context("VESPID_LOG is not a log filter: write one such as `debug` or `info,plugin=debug`")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let api = build(args)?;
+    let http = bind(args.http).await.context("--http")?;
+    let admin = bind(args.admin).await.context("--admin")?;
+    let (stop, stopped) = watch::channel(false);
+    announce(&http, &admin)?;
+    let serving = async {
+        tokio::try_join!(
+            listen(http, vespid_ingress::router(api.clone()), stopped.clone()),
+            listen(admin, vespid_ingress::admin_router(api), stopped),
+        )
+    };
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.map(drop),
+        signal = wait_for_signal() => tracing::info!("{} received, draining", signal?),
+    }
+    stop.send_replace(true);
+    match tokio::time::timeout(args.drain, serving).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => {
+            anyhow::bail!("requests were still in flight after {}", humantime::format_duration(args.drain))
+        }
+    }
+}
+
+fn build(args: &ServeArgs) -> anyhow::Result<Api> {
+    let store = Store::open(&args.store)?;
+    let engine = Engine::new(&EngineOptions {
+        code_cache: absolute(store.code_cache())?,
+        max_instances: args.max_instances,
+    })
+    .context("a smaller --max-instances needs less address space")?;
+    let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
+    let options = RepositoryOptions { max_package: args.max_package };
+    let repository = Repository::start(store, engine, predictor.clone(), options)?;
+    Ok(Api { predictor, repository, max_body: args.max_body })
+}
+
+fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| path.display().to_string())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn announce(http: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
+    let (http, admin) = (http.local_addr()?, admin.local_addr()?);
+    tracing::info!(%http, %admin, "listening");
+    anstream::println!("listening http={http} admin={admin}");
+    Ok(())
+}
+
+async fn listen(
+    listener: TcpListener,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    // Answers are small and whole: waiting to fill a packet only delays them.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("TCP_NODELAY: {error}");
+        }
+    });
+    let until_stopped = async move {
+        // An error means that the sender is gone, and with it the server.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    axum::serve(listener, router)
+        .with_graceful_shutdown(until_stopped)
+        .into_future()
+        .await
+        .context("serving failed")
+}
+
+async fn wait_for_signal() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

@@ -1,0 +1,131 @@
+//! The wasmtime engine that all plugins of a process share.
+//!
+//! Contract: one pooling allocator with room for `max_instances` calls, compiled code cached on disk by wasmtime (keyed
+//! by the component's bytes and the engine's own settings), an epoch that ticks so that no guest holds a thread for
+//! longer than [`TICK`]. Cost: the allocator reserves address space (4 GiB for each memory), not memory.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vespid_types::Deadline;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{
+    Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, Result as WasmResult,
+};
+
+use crate::bindings;
+use crate::error::EngineError;
+use crate::host::HostState;
+
+/// How long a guest may run before it gives other calls a turn.
+const TICK: Duration = Duration::from_millis(2);
+
+/// What an [`Engine`] is made from.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where compiled code is kept between runs.
+    pub code_cache: PathBuf,
+    /// How many plugin calls may run at once.
+    pub max_instances: u32,
+}
+
+/// The engine. Clones share everything.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) linker: Arc<Linker<HostState>>,
+    instances: Arc<Semaphore>,
+    max_instances: u32,
+}
+
+impl Engine {
+    /// Reserves the address space and starts the epoch's thread.
+    ///
+    /// # Errors
+    /// [`EngineError::Start`] where the machine does not give the address space, the cache folder or the thread.
+    pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
+        Self::build(options).map_err(EngineError::Start)
+    }
+
+    fn build(options: &EngineOptions) -> WasmResult<Self> {
+        let wasmtime = wasmtime::Engine::new(&wasmtime_config(options)?)?;
+        let mut linker = Linker::new(&wasmtime);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
+        start_epoch(&wasmtime)?;
+        Ok(Self {
+            wasmtime,
+            linker: Arc::new(linker),
+            instances: Arc::new(Semaphore::new(options.max_instances as usize)),
+            max_instances: options.max_instances,
+        })
+    }
+
+    /// Waits for room for one more instance. A nested call does not wait, for those that it would wait for may be
+    /// waiting for it.
+    pub(crate) async fn admit(
+        &self,
+        deadline: Deadline,
+        nested: bool,
+    ) -> Result<OwnedSemaphorePermit, EngineError> {
+        let instances = Arc::clone(&self.instances);
+        let saturated = || EngineError::Saturated { limit: self.max_instances };
+        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+            return Ok(permit);
+        }
+        if nested {
+            return Err(saturated());
+        }
+        match tokio::time::timeout_at(deadline.instant().into(), instances.acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_| saturated()),
+            Err(_) => Err(EngineError::DeadlineExceeded),
+        }
+    }
+}
+
+fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
+    let instances = options.max_instances;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        // A component is made of a main module, shims, and where it uses WASI 0.1 an adapter.
+        .total_core_instances(instances.saturating_mul(8))
+        .max_core_instances_per_component(64)
+        .total_memories(instances.saturating_mul(2))
+        .max_memories_per_component(8)
+        .total_tables(instances.saturating_mul(8))
+        .max_tables_per_component(64)
+        // Generous, for interpreters compiled to WebAssembly have large tables and instances.
+        .table_elements(1 << 16)
+        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(4 << 20)
+        .max_memory_size(4 << 30)
+        .linear_memory_keep_resident(64 << 10)
+        .table_keep_resident(16 << 10);
+    let mut cache = CacheConfig::new();
+    cache.with_directory(&options.code_cache);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .cache(Some(Cache::new(cache)?))
+        .epoch_interruption(true)
+        // Plugins export synchronous functions; without it a store needs no tables of concurrent tasks.
+        .concurrency_support(false)
+        .wasm_backtrace_max_frames(NonZero::new(16));
+    Ok(config)
+}
+
+fn start_epoch(engine: &wasmtime::Engine) -> WasmResult<()> {
+    let weak = engine.weak();
+    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `vespid:model/host`: configuration, log, deadline, and calls of other models.
+
+use std::sync::Arc;
+
+use vespid_types::{Error, ErrorCode, ModelRef, NamedTensor, Parameters, Request};
+
+use super::HostState;
+use crate::bindings::vespid::model::host::{self, InferError, LogLevel};
+use crate::bindings::vespid::model::tensors::NamedTensor as WitNamedTensor;
+use crate::convert;
+
+/// Lines that one call may log.
+const MAX_LOG_LINES: u32 = 100;
+/// Bytes of a line that are kept.
+const MAX_LOG_LINE: usize = 4096;
+/// Calls of models by models, one in the other.
+const MAX_DEPTH: u8 = 8;
+
+impl host::Host for HostState {
+    fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.context.config.get(&key).cloned())
+    }
+
+    fn log(&mut self, level: LogLevel, message: String) -> wasmtime::Result<()> {
+        self.log_lines = self.log_lines.saturating_add(1);
+        let end = message.floor_char_boundary(MAX_LOG_LINE);
+        let message = match self.log_lines {
+            ..MAX_LOG_LINES => message.get(..end).unwrap_or_default(),
+            MAX_LOG_LINES => "further lines of this call are left out",
+            _ => return Ok(()),
+        };
+        let (model, version) = (&self.context.model, self.context.version);
+        let request = self.request_id.as_deref().unwrap_or_default();
+        match level {
+            LogLevel::Trace => tracing::trace!(target: "plugin", %model, %version, request, "{message}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", %model, %version, request, "{message}"),
+            LogLevel::Info => tracing::info!(target: "plugin", %model, %version, request, "{message}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", %model, %version, request, "{message}"),
+            LogLevel::Error => tracing::error!(target: "plugin", %model, %version, request, "{message}"),
+        }
+        Ok(())
+    }
+
+    fn remaining(&mut self) -> wasmtime::Result<u64> {
+        Ok(u64::try_from(self.deadline.remaining().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    async fn infer(
+        &mut self,
+        model: String,
+        version: Option<String>,
+        inputs: Vec<WitNamedTensor>,
+    ) -> wasmtime::Result<Result<Vec<WitNamedTensor>, InferError>> {
+        let inputs = convert::take_all(self, inputs)?;
+        let asked = self.peer_request(&model, version.as_deref(), inputs);
+        let answer = match asked {
+            Ok((peers, request)) => peers.infer(request, self.depth.saturating_add(1)).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(response) => self.receive(response.outputs).map(Ok),
+            Err(error) => {
+                Ok(Err(InferError { code: error.code().to_string(), message: error.message().to_owned() }))
+            }
+        }
+    }
+}
+
+impl HostState {
+    /// Another model's outputs, charged to this call.
+    fn receive(&mut self, outputs: Vec<NamedTensor>) -> wasmtime::Result<Vec<WitNamedTensor>> {
+        let mut receive_one = |NamedTensor { name, tensor }| {
+            let tensor = self.charge(tensor)?;
+            Ok(WitNamedTensor { name, tensor: self.table.push(tensor)? })
+        };
+        outputs.into_iter().map(&mut receive_one).collect()
+    }
+
+    fn peer_request(
+        &self,
+        model: &str,
+        version: Option<&str>,
+        inputs: Vec<NamedTensor>,
+    ) -> Result<(Arc<dyn crate::Peers>, Request), Error> {
+        let name = model.parse().map_err(|error| Error::invalid(format!("{error}")))?;
+        let version =
+            version.map(str::parse).transpose().map_err(|error| Error::invalid(format!("{error}")))?;
+        let denied = |message: String| Error::new(ErrorCode::PermissionDenied, message);
+        if !self.context.granted_models.contains(&name) {
+            return Err(denied(format!(
+                "a call of model '{name}' is not granted: list it as `models` under [grants] in model.toml"
+            )));
+        }
+        if self.depth >= MAX_DEPTH {
+            return Err(denied(format!("models call each other more than {MAX_DEPTH} deep")));
+        }
+        let peers = self
+            .context
+            .peers
+            .clone()
+            .ok_or_else(|| denied("this host serves no other models".to_owned()))?;
+        let request = Request {
+            model: ModelRef { name, version },
+            id: self.request_id.clone(),
+            parameters: Parameters::new(),
+            inputs,
+            outputs: Vec::new(),
+            deadline: Some(self.deadline),
+        };
+        Ok((peers, request))
+    }
+}

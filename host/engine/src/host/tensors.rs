@@ -1,0 +1,156 @@
+//! `vespid:model/tensors`: tensors that stay with the host until the guest reads them.
+//!
+//! Cost: a guest's write and read copy once, into and out of its memory, because that memory ends with the call; lending,
+//! taking and handing over to wasi-nn copy nothing.
+
+use bytes::Bytes;
+use bytesize::ByteSize;
+use vespid_types::{Datatype, Shape, Tensor};
+use wasmtime::component::Resource;
+
+use super::HostState;
+use super::nn::NnTensor;
+use crate::bindings::vespid::model::tensors::{self, Datatype as WitDatatype, TensorError};
+
+/// What a handle costs besides its data.
+const OVERHEAD: usize = 128;
+
+/// A tensor in a call's table.
+pub struct GuestTensor {
+    pub(super) tensor: Tensor,
+    /// What it takes of the call's budget.
+    pub(super) charged: usize,
+}
+
+/// A tensor that the call's memory limit does not allow.
+#[derive(Debug, thiserror::Error)]
+#[error("a tensor of {bytes} bytes exceeds what is left of the call's memory limit of {limit}")]
+pub(super) struct OverBudget {
+    bytes: usize,
+    limit: ByteSize,
+}
+
+impl HostState {
+    /// Puts a tensor of the request into the table; it is not charged.
+    pub(crate) fn lend(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<GuestTensor>> {
+        Ok(self.table.push(GuestTensor { tensor, charged: 0 })?)
+    }
+
+    /// Takes a tensor that the guest gave away.
+    pub(crate) fn take(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Tensor> {
+        let GuestTensor { tensor, charged } = self.table.delete(handle)?;
+        self.budget.give_back(charged);
+        Ok(tensor)
+    }
+
+    /// Charges a tensor that the guest, a graph or another model made.
+    pub(super) fn charge(&mut self, tensor: Tensor) -> Result<GuestTensor, OverBudget> {
+        let charged = tensor.data().len().saturating_add(OVERHEAD);
+        if self.budget.take(charged) {
+            return Ok(GuestTensor { tensor, charged });
+        }
+        Err(OverBudget { bytes: tensor.data().len(), limit: self.context.memory_limit })
+    }
+
+    fn tensor(&self, handle: &Resource<GuestTensor>) -> wasmtime::Result<&Tensor> {
+        Ok(&self.table.get(handle)?.tensor)
+    }
+}
+
+impl tensors::Host for HostState {}
+
+impl tensors::HostTensor for HostState {
+    fn new(
+        &mut self,
+        datatype: WitDatatype,
+        shape: Vec<u64>,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Result<Resource<GuestTensor>, TensorError>> {
+        let tensor = match Tensor::new(datatype.into(), Shape::from(&shape[..]), data.into()) {
+            Ok(tensor) => tensor,
+            Err(error) => return Ok(Err(TensorError::SizeMismatch(error.to_string()))),
+        };
+        match self.charge(tensor) {
+            Ok(tensor) => Ok(Ok(self.table.push(tensor)?)),
+            Err(error) => Ok(Err(TensorError::OutOfMemory(error.to_string()))),
+        }
+    }
+
+    fn datatype(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<WitDatatype> {
+        Ok(self.tensor(&handle)?.datatype().into())
+    }
+
+    fn shape(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u64>> {
+        Ok(self.tensor(&handle)?.shape().to_vec())
+    }
+
+    fn byte_length(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<u64> {
+        Ok(self.tensor(&handle)?.data().len() as u64)
+    }
+
+    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.tensor(&handle)?.data().to_vec())
+    }
+
+    fn read(
+        &mut self,
+        handle: Resource<GuestTensor>,
+        offset: u64,
+        length: u64,
+    ) -> wasmtime::Result<Result<Vec<u8>, TensorError>> {
+        let data = self.tensor(&handle)?.data();
+        let range =
+            usize::try_from(offset).ok().zip(offset.checked_add(length).and_then(|end| end.try_into().ok()));
+        let bytes = range.and_then(|(start, end): (usize, usize)| data.get(start..end));
+        Ok(bytes.map(<[u8]>::to_vec).ok_or_else(|| {
+            TensorError::OutOfRange(format!("{length} bytes from {offset} on, of {} bytes", data.len()))
+        }))
+    }
+
+    fn elements(
+        &mut self,
+        handle: Resource<GuestTensor>,
+    ) -> wasmtime::Result<Result<Vec<(u64, u64)>, TensorError>> {
+        let tensor = self.tensor(&handle)?;
+        if tensor.datatype() != Datatype::Bytes {
+            let text = format!(
+                "elements of a {} tensor: only BYTES has elements of differing length",
+                tensor.datatype()
+            );
+            return Ok(Err(TensorError::Unsupported(text)));
+        }
+        Ok(Ok(tensor.elements().map(|range| (range.start as u64, range.len() as u64)).collect()))
+    }
+
+    fn to_nn(
+        &mut self,
+        handle: Resource<GuestTensor>,
+    ) -> wasmtime::Result<Result<Resource<NnTensor>, TensorError>> {
+        let tensor = self.table.delete(handle)?;
+        match NnTensor::new(tensor) {
+            Ok(tensor) => Ok(Ok(self.table.push(tensor)?)),
+            Err((tensor, reason)) => {
+                self.budget.give_back(tensor.charged);
+                Ok(Err(TensorError::Unsupported(reason)))
+            }
+        }
+    }
+
+    fn from_nn(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Resource<GuestTensor>> {
+        let NnTensor(tensor) = self.table.delete(handle)?;
+        Ok(self.table.push(tensor)?)
+    }
+
+    fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {
+        self.take(handle).map(drop)
+    }
+}
+
+/// A tensor whose data the guest wrote: [`Bytes`] takes the vector over.
+pub(super) fn written(
+    datatype: Datatype,
+    shape: Shape,
+    data: Vec<u8>,
+) -> Result<Tensor, vespid_types::TensorError> {
+    Tensor::new(datatype, shape, Bytes::from(data))
+}

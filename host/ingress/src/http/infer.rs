@@ -1,0 +1,82 @@
+//! `POST .../infer`.
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use vespid_types::{Error, ErrorCode};
+
+use super::error::Failure;
+use super::target::Target;
+use super::{Api, drain, read_body};
+use crate::wire::{self, EncodedBody, OutputFormat};
+
+pub(super) async fn infer(
+    State(api): State<Api>,
+    Target(target): Target,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let checked = check_encoding(&headers).and_then(|()| api.predictor.model(&target));
+    let model = match checked {
+        Ok(model) => model,
+        Err(error) => {
+            drain(body).await;
+            return Err(error.into());
+        }
+    };
+    let body = read_body(body, api.max_body).await?;
+    let (header_length, format) = layout(&headers)?;
+    let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
+    let response = api.predictor.predict(&model, request).await?;
+    Ok(to_http(wire::encode(&response, format.as_ref().unwrap_or(&asked))?))
+}
+
+fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            let message = format!("Content-Encoding {encoding:?} is not supported: send the body as it is");
+            Err(Error::new(ErrorCode::Unsupported, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The length of the JSON in the body, and where it does not say so itself, how to answer.
+///
+/// A body of type `application/octet-stream` without the header is one raw tensor, as with the header's value 0; but its
+/// sender did not ask for the binary extension, so it is answered in JSON.
+fn layout(headers: &HeaderMap) -> Result<(Option<&str>, Option<OutputFormat>), Error> {
+    match headers.get(wire::HEADER_LENGTH) {
+        Some(length) => {
+            let length = length
+                .to_str()
+                .map_err(|_| Error::invalid(format!("header {} is not a number", wire::HEADER_LENGTH)))?;
+            Ok((Some(length), None))
+        }
+        None if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") => {
+            Ok((Some("0"), Some(OutputFormat::json())))
+        }
+        None => Ok((None, None)),
+    }
+}
+
+fn to_http(encoded: EncodedBody) -> Response {
+    let length = encoded.len();
+    let EncodedBody { header_length, content_type, head, tail } = encoded;
+    let body = if tail.is_empty() {
+        Body::from(head)
+    } else {
+        let chunks = std::iter::once(head).chain(tail);
+        Body::from_stream(stream::iter(chunks.map(Ok::<Bytes, std::convert::Infallible>)))
+    };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(header_length) = header_length {
+        headers.insert(wire::HEADER_LENGTH, HeaderValue::from(header_length));
+    }
+    response
+}

@@ -1,0 +1,183 @@
+//! Unpacking a package's tar archive.
+//!
+//! Contract: regular files and folders only, at plain relative paths, each once, within limits of number and size; the
+//! first entry that breaks a rule refuses the whole. Modes, owners and times are not taken over. Left out on purpose:
+//! compression (components and weights shrink little; HTTP can compress the way there).
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use bytesize::ByteSize;
+use tar::{Archive, Entry, EntryType};
+
+use crate::{PackageError, PackagePath};
+
+/// How large a package may be.
+#[derive(Clone, Copy, Debug)]
+pub struct ArchiveLimits {
+    /// All files together.
+    pub size: ByteSize,
+    /// Files and folders.
+    pub entries: usize,
+}
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Unpacks the archive at `file` into the folder `into`, which exists and is empty.
+pub(crate) fn unpack(file: &Path, into: &Path, limits: ArchiveLimits) -> Result<(), PackageError> {
+    let archive = File::open(file).map_err(PackageError::io("open", file))?;
+    refuse_gzip(&archive).map_err(damaged)?;
+    let mut left = limits.size.as_u64();
+    let mut entries = 0;
+    for entry in Archive::new(archive).entries().map_err(damaged)? {
+        let mut entry = entry.map_err(damaged)?;
+        entries += 1;
+        if entries > limits.entries {
+            let reason =
+                format!("it is one more than the {} entries that a package may hold", limits.entries);
+            return Err(PackageError::Entry { entry: name(&entry), reason });
+        }
+        left = left.checked_sub(entry.size()).ok_or(PackageError::TooLarge { limit: limits.size })?;
+        unpack_entry(&mut entry, into)?;
+    }
+    if entries == 0 {
+        return Err(PackageError::Archive { reason: "it is empty".to_owned() });
+    }
+    Ok(())
+}
+
+fn refuse_gzip(mut archive: &File) -> io::Result<()> {
+    let mut start = Vec::with_capacity(GZIP.len());
+    archive.take(GZIP.len() as u64).read_to_end(&mut start)?;
+    if start == GZIP {
+        return Err(io::Error::other("it is compressed with gzip; send the tar itself"));
+    }
+    io::Seek::rewind(&mut archive)
+}
+
+fn damaged(error: io::Error) -> PackageError {
+    PackageError::Archive { reason: error.to_string() }
+}
+
+fn name<R: Read>(entry: &Entry<'_, R>) -> String {
+    String::from_utf8_lossy(&entry.path_bytes()).chars().take(255).collect()
+}
+
+fn unpack_entry<R: Read>(entry: &mut Entry<'_, R>, into: &Path) -> Result<(), PackageError> {
+    let name = name(entry);
+    let refused = |reason: String| PackageError::Entry { entry: name.clone(), reason };
+    let kind = entry.header().entry_type();
+    // `tar c .` begins with './' and puts it before each name.
+    let relative = name.strip_prefix("./").unwrap_or(&name);
+    if kind == EntryType::Directory && relative.is_empty() {
+        return Ok(());
+    }
+    let path: PackagePath =
+        relative.trim_end_matches('/').parse().map_err(|error| refused(format!("{error}")))?;
+    let target = into.join(&path);
+    match kind {
+        EntryType::Directory => fs::create_dir_all(&target).map_err(PackageError::io("create", &target)),
+        EntryType::Regular | EntryType::Continuous => {
+            if let Some(parent) = target.parent() {
+                fs::create_dir_all(parent).map_err(PackageError::io("create", parent))?;
+            }
+            let mut file = match File::create_new(&target) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(refused("it is there twice".to_owned()));
+                }
+                created => created.map_err(PackageError::io("create", &target))?,
+            };
+            let copied = io::copy(entry, &mut file).map_err(damaged)?;
+            if copied != entry.size() {
+                return Err(PackageError::Archive { reason: format!("it ends in the middle of '{name}'") });
+            }
+            file.sync_all().map_err(PackageError::io("write", &target))
+        }
+        EntryType::Link | EntryType::Symlink => Err(refused("links are not allowed".to_owned())),
+        _ => Err(refused("only files and folders are allowed".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: ArchiveLimits = ArchiveLimits { size: ByteSize::kib(4), entries: 4 };
+
+    fn header(kind: EntryType, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header
+    }
+
+    /// The name goes in raw, for the builder refuses what is tested here.
+    fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, kind, data) in entries {
+            let mut header = header(*kind, data.len() as u64);
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            if matches!(kind, EntryType::Link | EntryType::Symlink) {
+                header.set_link_name("/etc/passwd").unwrap();
+            }
+            header.set_cksum();
+            builder.append(&header, *data).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn try_unpack(bytes: &[u8]) -> Result<tempfile::TempDir, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let (tar, into) = (dir.path().join("a.tar"), dir.path().join("into"));
+        fs::write(&tar, bytes).unwrap();
+        fs::create_dir(&into).unwrap();
+        unpack(&tar, &into, LIMITS).map_err(|error| error.to_string())?;
+        Ok(dir)
+    }
+
+    #[test]
+    fn files_and_folders_are_unpacked() {
+        let dir = try_unpack(&archive(&[
+            ("./", EntryType::Directory, b""),
+            ("./model.toml", EntryType::Regular, b"x"),
+            ("graphs/a.onnx", EntryType::Regular, b"yz"),
+        ]))
+        .unwrap();
+        assert_eq!(fs::read(dir.path().join("into/graphs/a.onnx")).unwrap(), b"yz");
+    }
+
+    #[test]
+    fn hostile_archives_are_refused() {
+        let file = EntryType::Regular;
+        let large = vec![0; 5000];
+        let good = archive(&[("model.toml", file, &[7; 2000])]);
+        for (bytes, expected) in [
+            (archive(&[("../evil", file, b"x")]), "plain relative path"),
+            (archive(&[("a/../../evil", file, b"x")]), "plain relative path"),
+            (archive(&[("/evil", file, b"x")]), "plain relative path"),
+            (archive(&[("link", EntryType::Symlink, b"")]), "links are not allowed"),
+            (archive(&[("link", EntryType::Link, b"")]), "links are not allowed"),
+            (archive(&[("fifo", EntryType::Fifo, b"")]), "only files and folders"),
+            (archive(&[("a", file, b"x"), ("a", file, b"y")]), "twice"),
+            (archive(&[("a", file, &large)]), "larger than the limit of 4.0 KiB"),
+            (
+                archive(&[
+                    ("a", file, b""),
+                    ("b", file, b""),
+                    ("c", file, b""),
+                    ("d", file, b""),
+                    ("e", file, b""),
+                ]),
+                "4 entries",
+            ),
+            (good[..1000].to_vec(), "ends in the middle"),
+            (vec![0x1f, 0x8b, 8, 0], "gzip"),
+            (b"not a tar, but long enough to be taken for a header".repeat(20), "not a readable tar"),
+            (Vec::new(), "empty"),
+        ] {
+            let error = try_unpack(&bytes).unwrap_err();
+            assert!(error.contains(expected), "expected '{expected}': {error}");
+        }
+    }
+}

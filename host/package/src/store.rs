@@ -1,0 +1,301 @@
+//! The folder that keeps packages.
+//!
+//! Layout: `models/NAME/VERSION/` holds the files of one package, `staging/` what is being received or removed, `lock` is
+//! held while a server runs. Contract: a version appears by one rename, when its files are on disk, and goes by one; a
+//! crash in between leaves only staging behind, which the next start clears. Versions are never overwritten.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vespid_types::{ModelName, Version};
+
+use crate::archive::{self, ArchiveLimits};
+use crate::{MANIFEST_FILE, Manifest, PackageError};
+
+/// The folder, locked against other servers.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// A private folder of the store in which an archive is received. Dropping it removes all.
+#[derive(Debug)]
+pub struct Staged {
+    dir: TempDir,
+}
+
+/// An unpacked package with a valid manifest whose files are there, not yet in its place. Dropping it removes it.
+#[derive(Debug)]
+pub struct Verified {
+    manifest: Manifest,
+    dir: TempDir,
+}
+
+/// A package in its place.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The model.
+    pub name: ModelName,
+    /// The version.
+    pub version: Version,
+    /// The folder with its files.
+    pub dir: PathBuf,
+}
+
+impl Store {
+    /// Opens the store at `root`, which is made where it does not exist, and clears what an interrupted server left.
+    ///
+    /// # Errors
+    /// [`PackageError::Locked`], or what the file system says.
+    pub fn open(root: &Path) -> Result<Self, PackageError> {
+        for dir in [root, &root.join("models"), &root.join("staging")] {
+            fs::create_dir_all(dir).map_err(PackageError::io("create", dir))?;
+        }
+        let lock_file = root.join("lock");
+        let lock = File::create(&lock_file).map_err(PackageError::io("create", &lock_file))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => PackageError::Locked { store: root.to_owned() },
+            TryLockError::Error(error) => PackageError::io("lock", &lock_file)(error),
+        })?;
+        let store = Self { root: root.to_owned(), _lock: lock };
+        for leftover in read_dir(&store.staging())? {
+            fs::remove_dir_all(&leftover).map_err(PackageError::io("remove", &leftover))?;
+        }
+        Ok(store)
+    }
+
+    /// The folder for compiled code.
+    #[must_use]
+    pub fn code_cache(&self) -> PathBuf {
+        self.root.join("code-cache")
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    fn place(&self, name: &ModelName, version: Version) -> PathBuf {
+        self.root.join("models").join(name.as_str()).join(version.to_string())
+    }
+
+    /// Every package in the store, in order. Folders whose names are none of ours are passed over.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn list(&self) -> Result<Vec<Stored>, PackageError> {
+        let mut found = Vec::new();
+        for model in read_dir(&self.root.join("models"))? {
+            let Some(name) = file_name(&model).and_then(|name| name.parse::<ModelName>().ok()) else {
+                continue;
+            };
+            for dir in read_dir(&model)? {
+                if let Some(version) = file_name(&dir).and_then(|version| version.parse().ok()) {
+                    found.push(Stored { name: name.clone(), version, dir });
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        Ok(found)
+    }
+
+    /// A place to receive an archive.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn stage(&self) -> Result<Staged, PackageError> {
+        let staging = self.staging();
+        let dir = TempDir::new_in(&staging).map_err(PackageError::io("create a folder in", staging))?;
+        Ok(Staged { dir })
+    }
+
+    /// Whether the store holds this version.
+    #[must_use]
+    pub fn contains(&self, name: &ModelName, version: Version) -> bool {
+        self.place(name, version).exists()
+    }
+
+    /// Puts a package in its place.
+    ///
+    /// # Errors
+    /// [`PackageError::Exists`], or what the file system says; the store is then as it was.
+    pub fn commit(&self, package: Verified) -> Result<Stored, PackageError> {
+        let Verified { manifest: Manifest { name, version, .. }, dir } = package;
+        let place = self.place(&name, version);
+        if place.exists() {
+            return Err(PackageError::Exists { name, version });
+        }
+        let parent = self.root.join("models").join(name.as_str());
+        fs::create_dir_all(&parent).map_err(PackageError::io("create", &parent))?;
+        let files = dir.path().join(UNPACKED);
+        sync_dir(&files)?;
+        fs::rename(&files, &place).map_err(PackageError::io("rename to", &place))?;
+        sync_dir(&parent)?;
+        Ok(Stored { name, version, dir: place })
+    }
+
+    /// Removes a version.
+    ///
+    /// # Errors
+    /// [`PackageError::NotFound`], or what the file system says.
+    pub fn remove(&self, name: &ModelName, version: Version) -> Result<(), PackageError> {
+        let place = self.place(name, version);
+        if !place.exists() {
+            return Err(PackageError::NotFound { name: name.clone(), version });
+        }
+        let Staged { dir } = self.stage()?;
+        fs::rename(&place, dir.path().join(UNPACKED)).map_err(PackageError::io("rename", &place))?;
+        if let Some(parent) = place.parent() {
+            sync_dir(parent)?;
+            // Fails where other versions are left, and may.
+            let _ = fs::remove_dir(parent);
+        }
+        dir.close().map_err(PackageError::io("remove", &place))
+    }
+}
+
+const UNPACKED: &str = "package";
+
+impl Staged {
+    /// Where the archive is to be written.
+    #[must_use]
+    pub fn archive(&self) -> PathBuf {
+        self.dir.path().join("package.tar")
+    }
+
+    /// Unpacks the archive and checks it.
+    ///
+    /// # Errors
+    /// What is wrong with the archive, the manifest or the files.
+    pub fn verify(self, limits: ArchiveLimits) -> Result<Verified, PackageError> {
+        let files = self.dir.path().join(UNPACKED);
+        fs::create_dir(&files).map_err(PackageError::io("create", &files))?;
+        let archive = self.archive();
+        archive::unpack(&archive, &files, limits)?;
+        fs::remove_file(&archive).map_err(PackageError::io("remove", &archive))?;
+        Ok(Verified { manifest: read_manifest(&files)?, dir: self.dir })
+    }
+}
+
+impl Verified {
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The folder with its files.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().join(UNPACKED)
+    }
+
+    /// Checks that this is the model and version that a request names.
+    ///
+    /// # Errors
+    /// [`PackageError::OtherModel`].
+    pub fn expect(&self, name: &ModelName, version: Version) -> Result<(), PackageError> {
+        if self.manifest.name == *name && self.manifest.version == version {
+            return Ok(());
+        }
+        Err(PackageError::OtherModel {
+            name: self.manifest.name.clone(),
+            version: self.manifest.version,
+            expected_name: name.clone(),
+            expected_version: version,
+        })
+    }
+}
+
+impl Stored {
+    /// Reads the manifest and checks it as on the way in.
+    ///
+    /// # Errors
+    /// What is wrong with it: the files may have been changed behind the server's back.
+    pub fn manifest(&self) -> Result<Manifest, PackageError> {
+        read_manifest(&self.dir)
+    }
+}
+
+fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
+    let file = dir.join(MANIFEST_FILE);
+    let text = match fs::read(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(PackageError::NoManifest),
+        read => read.map_err(PackageError::io("read", &file))?,
+    };
+    let text = String::from_utf8(text)
+        .map_err(|error| PackageError::Manifest { reason: format!("it is not UTF-8 text: {error}") })?;
+    let manifest = Manifest::parse(&text)?;
+    let missing = manifest.files().find(|(_, path)| !dir.join(path).is_file());
+    if let Some((field, path)) = missing {
+        return Err(PackageError::MissingFile { field, file: path.to_string() });
+    }
+    Ok(manifest)
+}
+
+fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, PackageError> {
+    fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(PackageError::io("list", dir))
+}
+
+fn file_name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+fn sync_dir(dir: &Path) -> Result<(), PackageError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(PackageError::io("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: ArchiveLimits = ArchiveLimits { size: bytesize::ByteSize::mib(1), entries: 16 };
+
+    fn stage(store: &Store, version: &str) -> Staged {
+        let staged = store.stage().unwrap();
+        let manifest = format!(
+            "[model]\nname = 'm'\nversion = '{version}'\n[[graph]]\nname = 'g'\nfile = 'g.onnx'\nencoding = 'onnx'\n"
+        );
+        let mut builder = tar::Builder::new(File::create(staged.archive()).unwrap());
+        for (name, data) in [("model.toml", manifest.as_bytes()), ("g.onnx", b"graph")] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            builder.append_data(&mut header, name, data).unwrap();
+        }
+        builder.finish().unwrap();
+        staged
+    }
+
+    #[test]
+    fn packages_survive_and_are_never_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let stored = store.commit(stage(&store, "2").verify(LIMITS).unwrap()).unwrap();
+        assert_eq!(fs::read(stored.dir.join("g.onnx")).unwrap(), b"graph");
+        let again = store.commit(stage(&store, "2").verify(LIMITS).unwrap()).unwrap_err();
+        assert!(matches!(again, PackageError::Exists { .. }));
+        drop(store);
+
+        let store = Store::open(root.path()).unwrap();
+        let listed = store.list().unwrap();
+        assert_eq!(listed.len(), 1);
+        assert!(listed[0].manifest().is_ok());
+        store.remove(&listed[0].name, listed[0].version).unwrap();
+        assert!(store.list().unwrap().is_empty());
+        assert!(read_dir(&store.staging()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn leftovers_are_cleared_and_a_second_server_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        std::mem::forget(stage(&store, "1"));
+        assert!(matches!(Store::open(root.path()), Err(PackageError::Locked { .. })));
+        drop(store);
+        let store = Store::open(root.path()).unwrap();
+        assert!(read_dir(&store.staging()).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,15 @@
+//! The serving core: a catalog of ready models, the one way to predict with them, and the repository that fills it.
+//!
+//! Contract: [`Predictor`] answers requests from a snapshot of the catalog; [`Repository`] is the only writer. Only a
+//! [`ReadyModel`] can be called, and it exists only compiled, loaded and described. Cost: a prediction takes no lock.
+//! Left out on purpose: wire formats (`ingress`), and where requests come from (online, batch, stream are the same here).
+
+mod catalog;
+mod model;
+mod predictor;
+mod repository;
+
+pub use catalog::{IndexEntry, State};
+pub use model::ReadyModel;
+pub use predictor::{Predictor, PredictorOptions};
+pub use repository::{Repository, RepositoryOptions};

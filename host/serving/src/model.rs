@@ -1,0 +1,191 @@
+//! A model that can be called, and how a package becomes one.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vespid_engine::{Call, Engine, Peers, Plugin, PluginContext};
+use vespid_nn::{GraphSource, Graphs, LaneOptions, LoadedGraph};
+use vespid_package::{GraphManifest, Manifest};
+use vespid_types::{
+    Deadline, Error, ErrorCode, ModelName, NamedTensor, Parameters, Request, Response, Result, Signature,
+    Version,
+};
+
+/// How long a plugin may take to describe itself, whatever its own limit.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A version of a model, compiled, loaded and described.
+pub struct ReadyModel {
+    name: ModelName,
+    version: Version,
+    signature: Signature,
+    timeout: Duration,
+    platform: String,
+    body: Body,
+}
+
+enum Body {
+    Plugin(Plugin),
+    Native(LoadedGraph),
+}
+
+/// A package whose code is compiled and whose graphs are loaded, not yet described: the step before [`ReadyModel`].
+pub(crate) struct CompiledModel {
+    manifest: Manifest,
+    platform: String,
+    body: Body,
+}
+
+impl CompiledModel {
+    /// Compiles the plugin and loads the graphs of the package in `dir`. Blocks.
+    pub(crate) fn build(
+        engine: &Engine,
+        manifest: Manifest,
+        dir: &Path,
+        peers: Arc<dyn Peers>,
+    ) -> Result<Self> {
+        let sources = manifest.graphs.iter().map(|graph| graph_source(graph, dir)).collect::<Result<_>>()?;
+        let graphs = Graphs::load(sources)?;
+        let backend =
+            manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).map(|graph| graph.backend);
+        let (body, platform) = match (&manifest.plugin, graphs.single()) {
+            (Some(file), _) => {
+                let component = read(&dir.join(file))?;
+                let context = PluginContext {
+                    model: manifest.name.clone(),
+                    version: manifest.version,
+                    graphs,
+                    config: manifest.config.clone(),
+                    memory_limit: manifest.limits.memory,
+                    granted_models: manifest.granted_models.clone(),
+                    peers: Some(peers),
+                };
+                let plugin = Plugin::compile(engine, &component, context)?;
+                (
+                    Body::Plugin(plugin),
+                    backend.map_or("vespid_plugin".to_owned(), |b| format!("vespid_plugin_{b}")),
+                )
+            }
+            (None, Some(graph)) => (Body::Native(graph.clone()), format!("onnx_{}", graph.backend)),
+            (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
+        };
+        Ok(Self { manifest, platform, body })
+    }
+
+    /// Finds out the signature, which runs a plugin for the first time.
+    pub(crate) async fn describe(self) -> Result<ReadyModel> {
+        let Self { manifest, platform, body } = self;
+        let described = match &body {
+            Body::Plugin(plugin) => plugin
+                .describe(Deadline::after(DESCRIBE_TIMEOUT))
+                .await
+                .map_err(|error| Error::from(error).context("the plugin does not describe itself"))?,
+            Body::Native(graph) => Signature::clone(&graph.signature),
+        };
+        let Manifest { name, version, inputs, outputs, limits, .. } = manifest;
+        let written = Signature { inputs, outputs };
+        if written != Signature::default() && written != described {
+            return Err(Error::invalid(format!(
+                "[[input]] and [[output]] of model.toml say {written:?}; the model itself says {described:?}"
+            )));
+        }
+        Ok(ReadyModel { name, version, signature: described, timeout: limits.timeout, platform, body })
+    }
+}
+
+fn graph_source(graph: &GraphManifest, dir: &Path) -> Result<GraphSource> {
+    Ok(GraphSource {
+        name: graph.name.clone(),
+        data: read(&dir.join(&graph.file))?.into(),
+        encoding: graph.encoding,
+        device: graph.device,
+        lane: LaneOptions { queue_limit: graph.batching.queue_limit },
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).map_err(|error| Error::internal("a file of the package cannot be read").with_source(error))
+}
+
+impl ReadyModel {
+    /// The model's name.
+    #[must_use]
+    pub fn name(&self) -> &ModelName {
+        &self.name
+    }
+
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The inputs and outputs.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// What runs the model, for its metadata: `vespid_plugin_embedded`, `onnx_embedded` and the like.
+    #[must_use]
+    pub fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    /// Checks, runs and checks again. `depth` counts the models that led to this call.
+    pub(crate) async fn predict(&self, request: Request, depth: u8) -> Result<Response> {
+        let Request { id, parameters, inputs, outputs: requested, deadline, .. } = request;
+        self.signature.check_inputs(&inputs).map_err(|error| Error::invalid(error.to_string()))?;
+        self.signature.check_requested(&requested).map_err(|error| Error::invalid(error.to_string()))?;
+        let own = Deadline::after(self.timeout);
+        let deadline = deadline.map_or(own, |theirs| theirs.min(own));
+        let (outputs, parameters) = match &self.body {
+            Body::Plugin(plugin) => {
+                let call =
+                    Call { id: id.clone(), deadline, depth, inputs, outputs: requested.clone(), parameters };
+                let answer = plugin.call(call).await?;
+                (answer.outputs, answer.parameters)
+            }
+            Body::Native(graph) => (compute(graph, inputs, deadline).await?, Parameters::new()),
+        };
+        let outputs = self.select(outputs, &requested)?;
+        Ok(Response { model: self.name.clone(), version: self.version, id, parameters, outputs })
+    }
+
+    /// The outputs asked for, in the order asked for, each as the signature says.
+    fn select(&self, mut outputs: Vec<NamedTensor>, requested: &[String]) -> Result<Vec<NamedTensor>> {
+        let all = self.signature.outputs.iter().filter(|_| requested.is_empty()).map(|spec| &spec.name);
+        requested
+            .iter()
+            .chain(all)
+            .map(|name| {
+                let bad =
+                    |what: String| Error::new(ErrorCode::PluginFailed, format!("the model's answer: {what}"));
+                let position = outputs
+                    .iter()
+                    .position(|output| output.name == *name)
+                    .ok_or_else(|| bad(format!("output '{name}' is missing")))?;
+                let output = outputs.swap_remove(position);
+                let spec = self.signature.output(name);
+                spec.map_or(Ok(()), |spec| spec.check(&output.tensor))
+                    .map_err(|error| bad(format!("output {error}")))?;
+                Ok(output)
+            })
+            .collect()
+    }
+}
+
+async fn compute(
+    graph: &LoadedGraph,
+    inputs: Vec<NamedTensor>,
+    deadline: Deadline,
+) -> Result<Vec<NamedTensor>> {
+    match tokio::time::timeout_at(deadline.instant().into(), graph.lane.compute(inputs, deadline)).await {
+        Ok(outputs) => Ok(outputs?),
+        Err(_) => {
+            Err(Error::new(ErrorCode::DeadlineExceeded, "the model did not answer before the deadline"))
+        }
+    }
+}

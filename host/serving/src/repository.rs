@@ -1,0 +1,242 @@
+//! The repository: packages come in, are compiled, become ready, and go.
+//!
+//! Contract: one task owns the store and writes the catalog; [`Repository`] reaches it by a bounded channel. A package is
+//! received, verified, compiled and described before the task puts it in its place, and is in the catalog when it is: at
+//! no time is a half-made version visible. Cost: at most two packages compile at once, on blocking threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use bytesize::ByteSize;
+use futures_util::{Stream, StreamExt};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinSet, spawn_blocking};
+use vespid_engine::Engine;
+use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store, Stored, Verified};
+use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
+
+use crate::catalog::Entry;
+use crate::model::{CompiledModel, ReadyModel};
+use crate::predictor::Predictor;
+
+const COMPILE_AT_ONCE: usize = 2;
+const COMMANDS_WAITING: usize = 64;
+
+/// What a [`Repository`] is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct RepositoryOptions {
+    /// How large an uploaded package may be.
+    pub max_package: ByteSize,
+}
+
+/// The way to the repository's task. Clones lead to the same one.
+#[derive(Clone)]
+pub struct Repository {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<Store>,
+    engine: Engine,
+    predictor: Predictor,
+    limits: ArchiveLimits,
+    compiling: Semaphore,
+    loaded: AtomicBool,
+}
+
+enum Command {
+    Commit { package: Verified, ready: ReadyModel, reply: oneshot::Sender<Result<()>> },
+    Remove { name: ModelName, version: Version, reply: oneshot::Sender<Result<()>> },
+}
+
+impl Repository {
+    /// Starts the task, which first loads what the store holds.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed.
+    pub fn start(
+        store: Store,
+        engine: Engine,
+        predictor: Predictor,
+        options: RepositoryOptions,
+    ) -> Result<Self> {
+        let stored = store.list()?;
+        let limits = ArchiveLimits { size: options.max_package, entries: 1024 };
+        let shared = Arc::new(Shared {
+            store: Arc::new(store),
+            engine,
+            predictor,
+            limits,
+            compiling: Semaphore::new(COMPILE_AT_ONCE),
+            loaded: AtomicBool::new(false),
+        });
+        let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
+        tokio::spawn(serve(Arc::clone(&shared), stored, inbox));
+        Ok(Self { commands, shared })
+    }
+
+    /// Whether what the store held at the start has been loaded, or found not to load.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.shared.loaded.load(Ordering::Acquire)
+    }
+
+    /// How large an uploaded package may be.
+    #[must_use]
+    pub fn max_package(&self) -> ByteSize {
+        self.shared.limits.size
+    }
+
+    /// Takes a package in. When this returns, the version is ready and will survive a restart.
+    ///
+    /// # Errors
+    /// What is wrong with the package; the repository is then as it was.
+    pub async fn upload<S>(&self, name: ModelName, version: Version, body: S) -> Result<()>
+    where
+        S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
+    {
+        if self.shared.predictor.catalog().contains(&name, version) {
+            return Err(PackageError::Exists { name, version }.into());
+        }
+        let staged = self.receive(body).await?;
+        let limits = self.shared.limits;
+        let expected = name.clone();
+        let package = blocking(move || {
+            let package = staged.verify(limits)?;
+            package.expect(&expected, version)?;
+            Ok(package)
+        })
+        .await?;
+        let ready = self
+            .shared
+            .load(package.manifest().clone(), package.dir())
+            .await
+            .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
+        self.ask(|reply| Command::Commit { package, ready, reply }).await
+    }
+
+    /// Removes a version. Requests that it is answering end first; new ones are refused from now on.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, or what the file system says.
+    pub async fn remove(&self, name: ModelName, version: Version) -> Result<()> {
+        self.ask(|reply| Command::Remove { name, version, reply }).await
+    }
+
+    async fn receive<S>(&self, mut body: S) -> Result<Staged>
+    where
+        S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
+    {
+        let store = Arc::clone(&self.shared.store);
+        let staged = blocking(move || Ok(store.stage()?)).await?;
+        let failed = |error| Error::internal("the package cannot be written to the store").with_source(error);
+        let mut file = File::create(staged.archive()).await.map_err(|error| failed(BoxError::from(error)))?;
+        let limit = self.shared.limits.size;
+        let mut left = limit.as_u64();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| {
+                Error::invalid("the upload ended before the whole package had come; nothing was kept")
+                    .with_source(error)
+            })?;
+            left = left.checked_sub(chunk.len() as u64).ok_or(PackageError::TooLarge { limit })?;
+            file.write_all(&chunk).await.map_err(|error| failed(error.into()))?;
+        }
+        file.flush().await.map_err(|error| failed(error.into()))?;
+        Ok(staged)
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        let stopped = || Error::new(ErrorCode::Unavailable, "the server is shutting down");
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::internal("a task failed").with_source(error)))
+}
+
+impl Shared {
+    async fn load(&self, manifest: Manifest, dir: std::path::PathBuf) -> Result<ReadyModel> {
+        let _turn = self
+            .compiling
+            .acquire()
+            .await
+            .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
+        let (engine, peers) = (self.engine.clone(), self.predictor.peers());
+        let compiled = blocking(move || CompiledModel::build(&engine, manifest, &dir, peers)).await?;
+        compiled.describe().await
+    }
+
+    async fn load_stored(self: Arc<Self>, stored: Stored) -> (Stored, Entry) {
+        let folder = stored.clone();
+        let entry = async {
+            let manifest = blocking(move || Ok(folder.manifest()?)).await?;
+            self.load(manifest, stored.dir.clone()).await
+        };
+        let entry = match entry.await {
+            Ok(ready) => Entry::Ready(Arc::new(ready)),
+            Err(error) => Entry::Unavailable { reason: format!("failed to load: {error}") },
+        };
+        (stored, entry)
+    }
+}
+
+async fn serve(shared: Arc<Shared>, stored: Vec<Stored>, mut inbox: mpsc::Receiver<Command>) {
+    load_all(&shared, stored).await;
+    shared.loaded.store(true, Ordering::Release);
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Commit { package, ready, reply } => {
+                let _ = reply.send(commit(&shared, package, ready).await);
+            }
+            Command::Remove { name, version, reply } => {
+                let _ = reply.send(remove(&shared, name, version).await);
+            }
+        }
+    }
+}
+
+async fn load_all(shared: &Arc<Shared>, stored: Vec<Stored>) {
+    let catalog = shared.predictor.catalog();
+    let mut loading = JoinSet::new();
+    for package in stored {
+        catalog.set(&package.name, package.version, Entry::Loading);
+        loading.spawn(Arc::clone(shared).load_stored(package));
+    }
+    while let Some(loaded) = loading.join_next().await {
+        match loaded {
+            Ok((Stored { name, version, .. }, entry)) => {
+                match &entry {
+                    Entry::Unavailable { reason } => tracing::error!(model = %name, %version, "{reason}"),
+                    _ => tracing::info!(model = %name, %version, "ready"),
+                }
+                catalog.set(&name, version, entry);
+            }
+            Err(error) => tracing::error!("loading a stored package ended early: {error}"),
+        }
+    }
+}
+
+async fn commit(shared: &Arc<Shared>, package: Verified, ready: ReadyModel) -> Result<()> {
+    let store = Arc::clone(&shared.store);
+    let Stored { name, version, .. } = blocking(move || Ok(store.commit(package)?)).await?;
+    shared.predictor.catalog().set(&name, version, Entry::Ready(Arc::new(ready)));
+    tracing::info!(model = %name, %version, "ready");
+    Ok(())
+}
+
+async fn remove(shared: &Arc<Shared>, name: ModelName, version: Version) -> Result<()> {
+    let (store, removed) = (Arc::clone(&shared.store), name.clone());
+    blocking(move || Ok(store.remove(&removed, version)?)).await?;
+    shared.predictor.catalog().remove(&name, version);
+    tracing::info!(model = %name, %version, "removed");
+    Ok(())
+}
