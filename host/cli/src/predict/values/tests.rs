@@ -65,6 +65,7 @@ fn files_are_elements_or_raw_data() {
 fn a_shape_can_be_written_out() {
     let tensor = one("x[1,2,2]=1,2,3,4", Datatype::Int32, &[-1, -1, -1]).unwrap();
     assert_eq!(**tensor.shape(), [1, 2, 2]);
+    assert!(one("x[0,2]=", Datatype::Int32, &[-1, 2]).unwrap().is_empty());
     assert!(one("x[1,3]=1,2", Datatype::Int32, &[-1, -1]).unwrap_err().contains("[1, 3]"));
 }
 
