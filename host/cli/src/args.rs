@@ -12,7 +12,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vespid new scaler                          write a plugin project to start from
   vespid build scaler                        compile it and pack it into one file
-  vespid serve --store ./store                   serve what is pushed
+  vespid serve --store ./store               serve what is pushed
   vespid push scaler                         build it and hand it to a running server
   vespid predict scaler values='1,2;3,4'     ask it
   vespid models                              see what the server has loaded
@@ -29,7 +29,7 @@ Exit codes:
 
 /// Serves machine-learning models whose code is a WebAssembly component.
 #[derive(Debug, Parser)]
-#[command(name = "vespid", version, about, after_help = AFTER_HELP, styles = STYLES)]
+#[command(name = "vespid", version, after_help = AFTER_HELP, styles = STYLES)]
 #[command(arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
