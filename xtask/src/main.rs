@@ -1,6 +1,8 @@
 //! Sets a machine up to build Vespid, and runs its chores: `cargo xtask --help`.
 
 mod audit;
+mod bench;
+mod bindings;
 mod context;
 mod demo;
 mod packages;
@@ -48,6 +50,18 @@ enum Task {
     },
     /// Build the packages of the models in this repository.
     Packages,
+    /// Write the plugin SDK's bindings anew from wit/.
+    Bindings {
+        /// Only check that they are what wit/ gives.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure what Vespid adds, beside bare wasmtime and a bare HTTP handler.
+    Bench {
+        /// Arguments for criterion.
+        #[arg(last = true)]
+        criterion: Vec<OsString>,
+    },
     /// Set up, check the format, lint, build and test everything.
     Test {
         /// Arguments for `cargo nextest run`.
@@ -76,6 +90,8 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { parts, all: false } => setup::run(&cx, &parts),
         Task::Demo { keep } => demo::run(&cx, keep),
         Task::Packages => packages::run(&cx),
+        Task::Bindings { check } => bindings::run(&cx, check),
+        Task::Bench { criterion } => bench::run(&cx, &criterion),
         Task::Test { nextest } => test::run(&cx, &nextest),
         Task::Audit => audit::run(&cx),
     }

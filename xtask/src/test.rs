@@ -8,7 +8,7 @@ use vespid_toolchain::{GuestTarget, GuestToolchain};
 
 use crate::context::Context;
 use crate::setup::{self, Part};
-use crate::{packages, ui};
+use crate::{bindings, packages, ui};
 
 /// The guests' workspaces.
 const GUESTS: [&str; 2] = ["plugins/Cargo.toml", "tests/hostile/Cargo.toml"];
@@ -21,6 +21,10 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     for manifest in GUESTS.into_iter().filter(|manifest| cx.root().join(manifest).is_file()) {
         check_guests(cx, manifest)?;
     }
+    bindings::run(cx, true)?;
+    // On the host, where a stand-in plays the server.
+    let guests = ["nextest", "run", "--manifest-path", "plugins/Cargo.toml", "--workspace"];
+    ui::step_inherited("unit tests of the plugins", cargo(cx, &guests))?;
     let vespid = packages::binary(cx)?;
     let packages = packages::build(cx, &vespid)?;
     let mut tests = cargo(cx, &["nextest", "run", "--workspace"]);

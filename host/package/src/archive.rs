@@ -27,11 +27,11 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Unpacks the archive at `file` into the folder `into`, which exists and is empty.
 pub(crate) fn unpack(file: &Path, into: &Path, limits: ArchiveLimits) -> Result<(), PackageError> {
     let archive = File::open(file).map_err(PackageError::io("open", file))?;
-    refuse_gzip(&archive).map_err(damaged)?;
+    refuse_gzip(&archive).map_err(|error| damaged(&error))?;
     let mut left = limits.size.as_u64();
     let mut entries = 0;
-    for entry in Archive::new(archive).entries().map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
+    for entry in Archive::new(archive).entries().map_err(|error| damaged(&error))? {
+        let mut entry = entry.map_err(|error| damaged(&error))?;
         entries += 1;
         if entries > limits.entries {
             let reason =
@@ -56,7 +56,7 @@ fn refuse_gzip(mut archive: &File) -> io::Result<()> {
     io::Seek::rewind(&mut archive)
 }
 
-fn damaged(error: io::Error) -> PackageError {
+fn damaged(error: &io::Error) -> PackageError {
     PackageError::Archive { reason: error.to_string() }
 }
 
@@ -88,7 +88,7 @@ fn unpack_entry<R: Read>(entry: &mut Entry<'_, R>, into: &Path) -> Result<(), Pa
                 }
                 created => created.map_err(PackageError::io("create", &target))?,
             };
-            let copied = io::copy(entry, &mut file).map_err(damaged)?;
+            let copied = io::copy(entry, &mut file).map_err(|error| damaged(&error))?;
             if copied != entry.size() {
                 return Err(PackageError::Archive { reason: format!("it ends in the middle of '{name}'") });
             }

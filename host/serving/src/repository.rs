@@ -49,7 +49,7 @@ struct Shared {
 }
 
 enum Command {
-    Commit { package: Verified, ready: ReadyModel, reply: oneshot::Sender<Result<()>> },
+    Commit { package: Verified, ready: Arc<ReadyModel>, reply: oneshot::Sender<Result<()>> },
     Remove { name: ModelName, version: Version, reply: oneshot::Sender<Result<()>> },
 }
 
@@ -116,6 +116,7 @@ impl Repository {
             .load(package.manifest().clone(), package.dir())
             .await
             .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
+        let ready = Arc::new(ready);
         self.ask(|reply| Command::Commit { package, ready, reply }).await
     }
 
@@ -225,10 +226,10 @@ async fn load_all(shared: &Arc<Shared>, stored: Vec<Stored>) {
     }
 }
 
-async fn commit(shared: &Arc<Shared>, package: Verified, ready: ReadyModel) -> Result<()> {
+async fn commit(shared: &Arc<Shared>, package: Verified, ready: Arc<ReadyModel>) -> Result<()> {
     let store = Arc::clone(&shared.store);
     let Stored { name, version, .. } = blocking(move || Ok(store.commit(package)?)).await?;
-    shared.predictor.catalog().set(&name, version, Entry::Ready(Arc::new(ready)));
+    shared.predictor.catalog().set(&name, version, Entry::Ready(ready));
     tracing::info!(model = %name, %version, "ready");
     Ok(())
 }

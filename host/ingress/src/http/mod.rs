@@ -106,7 +106,7 @@ async fn read_body(body: Body, limit: ByteSize) -> Result<Bytes, Failure> {
     }
     axum::body::to_bytes(body, limit_bytes).await.map_err(|error| {
         let over = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if over {
             return too_large().into();
         }
