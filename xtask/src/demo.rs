@@ -69,7 +69,7 @@ impl Client<'_> {
         self.vespid(&arguments)?;
         if let Some(file) = files.first() {
             self.equivalent(&format!(
-                "curl -s --data-binary @{file} -H 'Inference-Header-Content-Length: 0' \
+                "curl -s --data-binary @{file} -H 'Content-Type: application/octet-stream' \
                  {}/v2/models/file-type/infer",
                 self.url
             ));

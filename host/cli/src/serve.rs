@@ -6,7 +6,7 @@
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,8 +29,11 @@ Examples:
   vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --admin 0.0.0.0:8002 --log-format json
   VESPID_LOG=debug vespid serve --store ./store
 
-When the ports are open it prints a line `listening http=ADDRESS admin=ADDRESS` to standard output; its log goes to
+When the ports are open it prints a line `listening http=ADDRESS admin=ADDRESS` to standard output; its log goes to \
 standard error. Port 0 lets the system choose.";
+
+/// Room for plugin calls where nothing else is said.
+pub(crate) const DEFAULT_MAX_INSTANCES: u32 = 256;
 
 /// Serve the packages of a store, and those that are pushed
 #[derive(Debug, Args)]
@@ -55,7 +58,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_in_flight: u32,
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
     /// How long requests in flight may take to end once the server is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -125,7 +128,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 fn build(args: &ServeArgs) -> anyhow::Result<Api> {
     let store = Store::open(&args.store)?;
     let engine = Engine::new(&EngineOptions {
-        code_cache: absolute(store.code_cache())?,
+        code_cache: absolute(&store.code_cache())?,
         max_instances: args.max_instances,
     })
     .context("a smaller --max-instances needs less address space")?;
@@ -135,8 +138,8 @@ fn build(args: &ServeArgs) -> anyhow::Result<Api> {
     Ok(Api { predictor, repository, max_body: args.max_body })
 }
 
-fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
-    std::path::absolute(&path).with_context(|| path.display().to_string())
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| path.display().to_string())
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

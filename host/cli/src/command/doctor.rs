@@ -5,10 +5,12 @@ mod machine;
 use clap::Args;
 use comfy_table::Cell;
 use serde::Deserialize;
+use vespid_engine::{Engine, EngineOptions};
 use vespid_toolchain::{GuestTarget, GuestToolchain, Rustc};
 
 use crate::client::{Client, ServerUrl};
 use crate::failure::Failure;
+use crate::serve::DEFAULT_MAX_INSTANCES;
 use crate::ui::{self, BAD, GOOD, WARN};
 
 const AFTER_HELP: &str = "\
@@ -68,7 +70,8 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         machine::processors(),
         machine::memory(),
         machine::cache(),
-        // The inference backends go here.
+        engine(),
+        embedded(),
         compiler(),
     ];
     checks.extend(GuestTarget::ALL.map(guests));
@@ -97,6 +100,29 @@ fn print(checks: &[Check]) -> std::io::Result<()> {
         ui::result(format!("{}: {remedy}", check.name))?;
     }
     Ok(())
+}
+
+/// Starts the engine as `vespid serve` does by default: whether the machine gives the address space shows only then.
+fn engine() -> Check {
+    const NAME: &str = "plugin engine";
+    let started = tempfile::tempdir().map_err(anyhow::Error::from).and_then(|cache| {
+        let options =
+            EngineOptions { code_cache: cache.path().to_owned(), max_instances: DEFAULT_MAX_INSTANCES };
+        Ok(Engine::new(&options)?)
+    });
+    match started {
+        Ok(_) => Check::ok(NAME, format!("wasmtime, room for {DEFAULT_MAX_INSTANCES} calls at once")),
+        Err(error) => Check::missing(
+            NAME,
+            format!("{error:#}"),
+            "serve with a smaller --max-instances, or raise the limit of address space (ulimit -v)",
+        ),
+    }
+}
+
+fn embedded() -> Check {
+    let carried = vespid_nn::embedded::CARRIED;
+    Check::ok("backend embedded", format!("ONNX on the CPU (rten); carries {carried}"))
 }
 
 fn compiler() -> Check {

@@ -4,11 +4,11 @@
 //! code and text say why. Cost: tensors move to the lane and back; nothing is copied here.
 
 use vespid_nn::{LaneHandle, NnError};
-use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape};
+use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Tensor};
 use wasmtime::component::Resource;
 
 use super::HostState;
-use super::tensors::{GuestTensor, written};
+use super::tensors::GuestTensor;
 use crate::bindings::wasi::nn::errors::{self, ErrorCode as WitCode};
 use crate::bindings::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
 use crate::bindings::wasi::nn::inference;
@@ -68,13 +68,13 @@ impl HostState {
         self.fail(code, format!("{}: {error}", error.code()))
     }
 
-    fn take_nn(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<vespid_types::Tensor> {
+    fn take_nn(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Tensor> {
         let NnTensor(GuestTensor { tensor, charged }) = self.table.delete(handle)?;
         self.budget.give_back(charged);
         Ok(tensor)
     }
 
-    fn push_nn(&mut self, tensor: vespid_types::Tensor) -> wasmtime::Result<Resource<NnTensor>> {
+    fn push_nn(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<NnTensor>> {
         let tensor = self.charge(tensor)?;
         let tensor = NnTensor::new(tensor)
             .map_err(|(_, reason)| wasmtime::format_err!("a graph's output: {reason}"))?;
@@ -110,7 +110,7 @@ impl tensor::HostTensor for HostState {
     ) -> wasmtime::Result<Resource<NnTensor>> {
         let shape: Shape = dimensions.iter().map(|extent| u64::from(*extent)).collect();
         // wasi-nn's constructor cannot fail, so that wrong data traps.
-        let tensor = written(datatype(ty), shape, data)
+        let tensor = Tensor::new(datatype(ty), shape, data.into())
             .map_err(|error| wasmtime::format_err!("a wasi-nn tensor: {error}"))?;
         self.push_nn(tensor)
     }

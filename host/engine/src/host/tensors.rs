@@ -3,7 +3,6 @@
 //! Cost: a guest's write and read copy once, into and out of its memory, because that memory ends with the call; lending,
 //! taking and handing over to wasi-nn copy nothing.
 
-use bytes::Bytes;
 use bytesize::ByteSize;
 use vespid_types::{Datatype, Shape, Tensor};
 use wasmtime::component::Resource;
@@ -144,13 +143,4 @@ impl tensors::HostTensor for HostState {
     fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {
         self.take(handle).map(drop)
     }
-}
-
-/// A tensor whose data the guest wrote: [`Bytes`] takes the vector over.
-pub(super) fn written(
-    datatype: Datatype,
-    shape: Shape,
-    data: Vec<u8>,
-) -> Result<Tensor, vespid_types::TensorError> {
-    Tensor::new(datatype, shape, Bytes::from(data))
 }

@@ -11,7 +11,7 @@ use rten::{Value, ValueOrView, ValueView};
 use rten_tensor::{Layout, TensorView};
 use vespid_types::{Datatype, NamedTensor, Shape, Tensor, TensorSpec};
 
-use super::NAME;
+use super::{CARRIED, NAME};
 use crate::NnError;
 
 #[cfg(not(target_endian = "little"))]
@@ -25,7 +25,7 @@ pub(super) fn check_carried(spec: &TensorSpec) -> Result<(), NnError> {
             backend: NAME,
             name: spec.name.clone(),
             datatype: other.to_string(),
-            carried: "BOOL, UINT8, INT8, INT32, INT64 (as 32 bits), FP16 and FP32",
+            carried: CARRIED,
         }),
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn to_value(input: &NamedTensor) -> Result<ValueOrView<'_>, NnError> 
             backend: NAME,
             name: input.name.clone(),
             datatype: other.to_string(),
-            carried: "the datatypes that the graph declares",
+            carried: CARRIED,
         }),
     }
 }

@@ -18,6 +18,9 @@ use crate::{NnError, onnx};
 /// The name in model metadata and errors.
 pub const NAME: &str = "embedded";
 
+/// The datatypes that it carries.
+pub const CARRIED: &str = "BOOL, UINT8, INT8, INT32, INT64 (as 32 bits), FP16 and FP32";
+
 /// The backend over `rten`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Embedded;
