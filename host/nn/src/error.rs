@@ -43,6 +43,16 @@ pub enum NnError {
         /// Those that the backend carries.
         carried: &'static str,
     },
+    /// The graph uses an operator that the backend does not have, or not in that form.
+    #[error(
+        "failed to load: {message}; the {backend} backend runs ONNX's standard operators, not those of ai.onnx.ml: export the graph without them (for scikit-learn: an estimator whose probabilities need none, with the labels cut off)"
+    )]
+    UnsupportedOperator {
+        /// The backend.
+        backend: &'static str,
+        /// What the backend says.
+        message: String,
+    },
     /// A value cannot be carried.
     #[error(
         "'{name}' element {index} is {value}: the {backend} backend carries INT64 as 32 bits, from -2147483648 to 2147483647"
@@ -116,7 +126,9 @@ impl NnError {
         match self {
             Self::InGraph { source, .. } => source.code(),
             Self::UnknownGraph { .. } => ErrorCode::NotFound,
-            Self::UnsupportedDevice { .. } | Self::UnsupportedDatatype { .. } => ErrorCode::Unsupported,
+            Self::UnsupportedDevice { .. }
+            | Self::UnsupportedDatatype { .. }
+            | Self::UnsupportedOperator { .. } => ErrorCode::Unsupported,
             Self::ValueOutOfRange { .. } | Self::Load { .. } | Self::Signature(_) | Self::Run { .. } => {
                 ErrorCode::InvalidArgument
             }

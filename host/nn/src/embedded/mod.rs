@@ -8,7 +8,7 @@
 
 mod convert;
 
-use rten::{ModelOptions, NodeId, RunOptions, ThreadPool};
+use rten::{LoadError, LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool};
 use std::sync::Arc;
 use vespid_types::{Device, Encoding, NamedTensor, Signature, TensorSpec};
 
@@ -42,7 +42,7 @@ impl Backend for Embedded {
         let model = ModelOptions::with_all_ops()
             .prepack_weights(true)
             .load(source.data.into())
-            .map_err(|error| NnError::Load { message: error.to_string() })?;
+            .map_err(|error| refused(&error))?;
         let node = |spec: &TensorSpec| {
             model.node_id(&spec.name).map_err(|error| NnError::Load { message: error.to_string() })
         };
@@ -50,6 +50,14 @@ impl Backend for Embedded {
         let outputs = signature.outputs.iter().map(node).collect::<Result<_, _>>()?;
         let threads = Arc::new(ThreadPool::with_num_threads(cores()));
         Ok(Box::new(EmbeddedGraph { model, signature, inputs, outputs, threads }))
+    }
+}
+
+fn refused(error: &LoadError) -> NnError {
+    let message = error.to_string();
+    match error.kind() {
+        LoadErrorKind::OperatorInvalid => NnError::UnsupportedOperator { backend: NAME, message },
+        _ => NnError::Load { message },
     }
 }
 
