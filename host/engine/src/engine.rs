@@ -13,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_types::Deadline;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
-    Cache, CacheConfig, Config, InstanceAllocationStrategy, PoolingAllocationConfig, Result as WasmResult,
+    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Result as WasmResult,
 };
 
 use crate::bindings;
@@ -102,9 +103,8 @@ fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
         .table_elements(1 << 16)
         .max_core_instance_size(4 << 20)
         .max_component_instance_size(4 << 20)
-        .max_memory_size(4 << 30)
-        .linear_memory_keep_resident(64 << 10)
-        .table_keep_resident(16 << 10);
+        .max_memory_size(4 << 30);
+    pool.linear_memory_keep_resident(4 << 20).table_keep_resident(1 << 20).pagemap_scan(Enabled::Auto);
     let mut cache = CacheConfig::new();
     cache.with_directory(&options.code_cache);
     let mut config = Config::new();

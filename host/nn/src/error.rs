@@ -125,7 +125,8 @@ impl NnError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::InGraph { source, .. } => source.code(),
-            Self::UnknownGraph { .. } => ErrorCode::NotFound,
+            // Not the caller's doing: the package lacks what its own plugin asks for.
+            Self::UnknownGraph { .. } => ErrorCode::PluginFailed,
             Self::UnsupportedDevice { .. }
             | Self::UnsupportedDatatype { .. }
             | Self::UnsupportedOperator { .. } => ErrorCode::Unsupported,

@@ -10,6 +10,7 @@ pub mod embedded;
 mod error;
 mod lane;
 mod onnx;
+mod protobuf;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,21 +3,29 @@
 //! Contract: names, datatypes and shapes as `ValueInfoProto` gives them (onnx.proto, IR version 3 and later); inputs
 //! that are initializers with a default are left out. Symbolic and missing dimensions become -1.
 
-use rten_onnx::onnx::{DataType, ModelProto, ValueInfoProto};
+use rten_onnx::onnx::{DataType, GraphProto, ModelProto, ValueInfoProto};
+use rten_onnx::protobuf::DecodeMessage;
 use vespid_types::{Datatype, Extent, Signature, TensorSpec};
 
 use crate::NnError;
+use crate::protobuf::Bounded;
 
-/// Reads the signature of an ONNX model.
+/// Branches in loops in branches: more than any exporter writes, and few enough for what loads them to recurse.
+const MAX_DEPTH: usize = 16;
+
+/// Reads the signature of an ONNX model. What this has read is safe to be read by `rten`.
 ///
 /// # Errors
 /// [`NnError::Load`] where the file is damaged or an input or output is not a tensor of a known rank and datatype.
 pub(crate) fn signature(file: &[u8]) -> Result<Signature, NnError> {
-    let model = ModelProto::parse_buf(file)
-        .map_err(|error| NnError::Load { message: format!("the file is not an ONNX model: {error}") })?;
+    let refuse = |error: String| NnError::Load { message: format!("the file is not an ONNX model: {error}") };
+    let model = ModelProto::decode(Bounded::new(file)).map_err(|error| refuse(error.to_string()))?;
     let Some(graph) = model.graph else {
         return Err(NnError::Load { message: "the ONNX model holds no graph".to_owned() });
     };
+    if depth(&graph) > MAX_DEPTH {
+        return Err(refuse(format!("graphs lie in graphs more than {MAX_DEPTH} deep")));
+    }
     let has_default = |name: &Option<String>| graph.initializer.iter().any(|constant| constant.name == *name);
     let inputs = graph
         .input
@@ -27,6 +35,12 @@ pub(crate) fn signature(file: &[u8]) -> Result<Signature, NnError> {
         .collect::<Result<_, _>>()?;
     let outputs = graph.output.iter().map(tensor_spec).collect::<Result<_, _>>()?;
     Ok(Signature { inputs, outputs })
+}
+
+/// How many graphs lie in each other.
+fn depth(graph: &GraphProto) -> usize {
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    1 + attributes.filter_map(|attribute| attribute.g.as_ref()).map(depth).max().unwrap_or(0)
 }
 
 fn tensor_spec(value: &ValueInfoProto) -> Result<TensorSpec, NnError> {
@@ -67,4 +81,57 @@ fn datatype(elem_type: DataType) -> Option<Datatype> {
         DataType::BFLOAT16 => Datatype::Bf16,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field that holds a message or bytes.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut field = vec![number << 3 | 2];
+        let mut length = content.len();
+        while length > 0x7f {
+            field.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+            length >>= 7;
+        }
+        field.push(u8::try_from(length).unwrap());
+        field.extend_from_slice(content);
+        field
+    }
+
+    /// A model with this many graphs, each in a node of the one around it.
+    fn nested(graphs: usize) -> Vec<u8> {
+        let innermost = Vec::new();
+        let outermost = (1..graphs).fold(innermost, |graph, _| field(1, &field(5, &field(6, &graph))));
+        field(7, &outermost)
+    }
+
+    fn refusal(file: &[u8]) -> String {
+        signature(file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn graphs_in_graphs_are_followed_to_a_limit() {
+        assert_eq!(signature(&nested(MAX_DEPTH)).unwrap(), Signature::default());
+        assert!(refusal(&nested(MAX_DEPTH + 1)).contains("more than 16 deep"));
+        assert!(refusal(&nested(20_000)).contains("nested too deeply"));
+        let types = (0..20_000).fold(Vec::new(), |kind, _| field(4, &field(1, &kind)));
+        assert!(refusal(&field(7, &field(11, &field(2, &types)))).contains("nested too deeply"));
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_is_not_believed() {
+        // 2^62 bytes, in the model itself and in a tensor within it.
+        let huge = [&[0x80; 8][..], &[0x40, 1]].concat();
+        let raw_data = [&[9 << 3 | 2], &huge[..]].concat();
+        for file in [
+            [&[7 << 3 | 2], &huge[..]].concat(),
+            [&[2 << 3 | 2], &huge[..]].concat(),
+            [&[99 << 3 & 0x7f | 2], &huge[..]].concat(),
+            field(7, &field(5, &raw_data)),
+        ] {
+            assert!(refusal(&file).contains("not an ONNX model"), "{file:?}");
+        }
+    }
 }

@@ -24,10 +24,14 @@ pub struct ArchiveLimits {
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// How much an entry may take that only describes the next one, as a long name does: readers hold it in memory.
+const MAX_EXTENSION: u64 = 64 << 10;
+
 /// Unpacks the archive at `file` into the folder `into`, which exists and is empty.
 pub(crate) fn unpack(file: &Path, into: &Path, limits: ArchiveLimits) -> Result<(), PackageError> {
     let archive = File::open(file).map_err(PackageError::io("open", file))?;
     refuse_gzip(&archive).map_err(|error| damaged(&error))?;
+    refuse_large_extensions(&archive)?;
     let mut left = limits.size.as_u64();
     let mut entries = 0;
     for entry in Archive::new(archive).entries().map_err(|error| damaged(&error))? {
@@ -45,6 +49,22 @@ pub(crate) fn unpack(file: &Path, into: &Path, limits: ArchiveLimits) -> Result<
         return Err(PackageError::Archive { reason: "it is empty".to_owned() });
     }
     Ok(())
+}
+
+fn refuse_large_extensions(mut archive: &File) -> Result<(), PackageError> {
+    for entry in Archive::new(archive).entries_with_seek().map_err(|error| damaged(&error))?.raw(true) {
+        let entry = entry.map_err(|error| damaged(&error))?;
+        let kind = entry.header().entry_type();
+        let extension = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if extension && entry.size() > MAX_EXTENSION {
+            let reason = format!("what describes another entry may take {}", ByteSize(MAX_EXTENSION));
+            return Err(PackageError::Entry { entry: name(&entry), reason });
+        }
+    }
+    io::Seek::rewind(&mut archive).map_err(|error| damaged(&error))
 }
 
 fn refuse_gzip(mut archive: &File) -> io::Result<()> {
@@ -76,11 +96,20 @@ fn unpack_entry<R: Read>(entry: &mut Entry<'_, R>, into: &Path) -> Result<(), Pa
     let path: PackagePath =
         relative.trim_end_matches('/').parse().map_err(|error| refused(format!("{error}")))?;
     let target = into.join(&path);
+    // The folder is ours alone, so that a file in the way can only be another entry's.
+    let create_folder = |folder: &Path| {
+        fs::create_dir_all(folder).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                refused("a file of the package is where its folder would be".to_owned())
+            }
+            _ => PackageError::io("create", folder)(error),
+        })
+    };
     match kind {
-        EntryType::Directory => fs::create_dir_all(&target).map_err(PackageError::io("create", &target)),
+        EntryType::Directory => create_folder(&target),
         EntryType::Regular | EntryType::Continuous => {
             if let Some(parent) = target.parent() {
-                fs::create_dir_all(parent).map_err(PackageError::io("create", parent))?;
+                create_folder(parent)?;
             }
             let mut file = match File::create_new(&target) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -160,6 +189,14 @@ mod tests {
             (archive(&[("link", EntryType::Link, b"")]), "links are not allowed"),
             (archive(&[("fifo", EntryType::Fifo, b"")]), "only files and folders"),
             (archive(&[("a", file, b"x"), ("a", file, b"y")]), "twice"),
+            (archive(&[("a", file, b"x"), ("a/b", file, b"y")]), "'a/b' is refused: a file of the package"),
+            (
+                archive(&[("a", file, b"x"), ("a/b/c", file, b"y")]),
+                "'a/b/c' is refused: a file of the package",
+            ),
+            (archive(&[("a", file, b"x"), ("a/", EntryType::Directory, b"")]), "'a/' is refused: a file"),
+            (archive(&[("long", EntryType::GNULongName, &vec![b'x'; 100 << 10])]), "may take 64.0 KiB"),
+            (archive(&[("pax", EntryType::XHeader, &vec![b'x'; 100 << 10])]), "may take 64.0 KiB"),
             (archive(&[("a", file, &large)]), "larger than the limit of 4.0 KiB"),
             (
                 archive(&[

@@ -5,6 +5,7 @@
 //! crash in between leaves only staging behind, which the next start clears. Versions are never overwritten.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -61,7 +62,9 @@ impl Store {
         })?;
         let store = Self { root: root.to_owned(), _lock: lock };
         for leftover in read_dir(&store.staging())? {
-            fs::remove_dir_all(&leftover).map_err(PackageError::io("remove", &leftover))?;
+            let removed =
+                if leftover.is_dir() { fs::remove_dir_all(&leftover) } else { fs::remove_file(&leftover) };
+            removed.map_err(PackageError::io("remove", &leftover))?;
         }
         Ok(store)
     }
@@ -80,7 +83,7 @@ impl Store {
         self.root.join("models").join(name.as_str()).join(version.to_string())
     }
 
-    /// Every package in the store, in order. Folders whose names are none of ours are passed over.
+    /// Every package in the store, in order. Files, and folders whose names are none of ours, are passed over.
     ///
     /// # Errors
     /// What the file system says.
@@ -90,7 +93,10 @@ impl Store {
             let Some(name) = file_name(&model).and_then(|name| name.parse::<ModelName>().ok()) else {
                 continue;
             };
-            for dir in read_dir(&model)? {
+            if !model.is_dir() {
+                continue;
+            }
+            for dir in read_dir(&model)?.into_iter().filter(|dir| dir.is_dir()) {
                 if let Some(version) = file_name(&dir).and_then(|version| version.parse().ok()) {
                     found.push(Stored { name: name.clone(), version, dir });
                 }
@@ -221,7 +227,9 @@ impl Stored {
 fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
     let file = dir.join(MANIFEST_FILE);
     let text = match fs::read(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(PackageError::NoManifest),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+            return Err(PackageError::NoManifest);
+        }
         read => read.map_err(PackageError::io("read", &file))?,
     };
     let text = String::from_utf8(text)
@@ -293,9 +301,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
         std::mem::forget(stage(&store, "1"));
+        for file in ["staging/file", "models/file"] {
+            fs::write(root.path().join(file), "").unwrap();
+        }
         assert!(matches!(Store::open(root.path()), Err(PackageError::Locked { .. })));
         drop(store);
         let store = Store::open(root.path()).unwrap();
         assert!(read_dir(&store.staging()).unwrap().is_empty());
+        assert!(store.list().unwrap().is_empty());
     }
 }

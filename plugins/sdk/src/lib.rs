@@ -76,6 +76,8 @@
 pub mod bindings;
 mod error;
 mod graph;
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+mod heap;
 mod host;
 mod message;
 mod scalar;

@@ -5,7 +5,7 @@ use wasmtime::component::{
     Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Lower, Resource, ResourceType,
     TypedFunc,
 };
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
 /// Stands for a tensor on the host's side.
 struct Tensor;
@@ -89,7 +89,10 @@ pub(crate) struct Bare {
 impl Bare {
     pub(crate) fn new(component: &[u8]) -> Self {
         let mut config = Config::new();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::new()));
+        let mut pool = PoolingAllocationConfig::new();
+        // As the engine sets it, so that the two differ in nothing but what the engine adds.
+        pool.linear_memory_keep_resident(4 << 20).table_keep_resident(1 << 20).pagemap_scan(Enabled::Auto);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config).unwrap();
         let component = Component::from_binary(&engine, component).unwrap();
         let mut linker = Linker::<()>::new(&engine);
@@ -114,7 +117,7 @@ impl Bare {
 impl Instance {
     /// One call that hands its only input back.
     pub(crate) fn call(&mut self) {
-        let input = NamedTensor { name: "x".to_owned(), tensor: Resource::new_own(1) };
+        let input = NamedTensor { name: "input".to_owned(), tensor: Resource::new_own(1) };
         let request = Request { id: None, inputs: vec![input], outputs: vec![], parameters: vec![] };
         let (response,) = self.predict.call(&mut self.store, (request,)).unwrap();
         let response = response.unwrap_or_else(|error| panic!("{}", error.message));

@@ -96,7 +96,7 @@ fn empty_plugin(criterion: &mut Criterion) {
 
     let dir = tempfile::tempdir().unwrap();
     let plugin = plugin(&engine(&dir), &component, Graphs::default());
-    let input = floats("x", &[1.0, 2.0], &[2]);
+    let input = floats("input", &[1.0, 2.0], &[2]);
     let runtime = runtime();
     group.bench_function("engine, fresh instance", |bencher| {
         bencher.iter(|| {
@@ -176,8 +176,7 @@ fn iris_over_http(criterion: &mut Criterion) {
     group.bench_function("iris", |bencher| bencher.iter(|| clients.round()));
     assert!(clients.last_body().contains("setosa"), "{}", clients.last_body());
 
-    let native = IRIS_BODY.replace("measurements", "X");
-    let mut clients = Clients::new(server, CONNECTIONS, "/v2/models/iris-native/infer", &native);
+    let mut clients = Clients::new(server, CONNECTIONS, "/v2/models/iris-native/infer", IRIS_BODY);
     group.bench_function("iris-native", |bencher| bencher.iter(|| clients.round()));
     group.finish();
 }

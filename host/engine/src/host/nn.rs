@@ -57,8 +57,8 @@ impl HostState {
 
     fn fail_with<T>(&mut self, error: &NnError) -> Fallible<T> {
         let code = match error.code() {
+            _ if matches!(error, NnError::UnknownGraph { .. }) => WitCode::NotFound,
             ErrorCode::InvalidArgument => WitCode::InvalidArgument,
-            ErrorCode::NotFound => WitCode::NotFound,
             ErrorCode::Unsupported => WitCode::UnsupportedOperation,
             ErrorCode::DeadlineExceeded => WitCode::Timeout,
             ErrorCode::TooLarge => WitCode::TooLarge,

@@ -30,13 +30,14 @@ pub fn decode(
     target: ModelRef,
     signature: &Signature,
 ) -> Result<(Request, OutputFormat), Error> {
-    if body.is_empty() {
+    let length = header_length.map(|text| json_length(text, body.len())).transpose()?;
+    // Nothing may be the content of a file.
+    if body.is_empty() && (length.is_none() || !raw::takes_bytes(signature)) {
         return Err(Error::invalid(
             "request body is empty: send an inference request, such as {\"inputs\": [{\"name\": ..., \"shape\": \
              [1], \"datatype\": \"FP32\", \"data\": [0.5]}]}",
         ));
     }
-    let length = header_length.map(|text| json_length(text, body.len())).transpose()?;
     if length == Some(0) {
         let request = Request {
             model: target,

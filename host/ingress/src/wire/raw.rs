@@ -36,6 +36,12 @@ pub(super) fn decode(body: Bytes, signature: &Signature) -> Result<NamedTensor, 
     Ok(NamedTensor { name: spec.name.clone(), tensor })
 }
 
+/// Whether the body would be an element of BYTES, of which the empty one is as good as any.
+pub(super) fn takes_bytes(signature: &Signature) -> bool {
+    let mut required = signature.inputs.iter().filter(|spec| !spec.optional);
+    required.next().is_some_and(|spec| spec.datatype == Datatype::Bytes)
+}
+
 /// The shape of one element: 1 in every dimension.
 fn single(spec: &TensorSpec) -> Result<Shape, String> {
     match spec.shape.iter().find(|extent| !matches!(extent, Extent::Any | Extent::Fixed(1))) {

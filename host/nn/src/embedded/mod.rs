@@ -2,14 +2,17 @@
 //!
 //! Contract: ONNX graphs of the standard operators, on the CPU, with dynamic dimensions. It carries FP32, INT32, INT8
 //! and UINT8 as they are; BOOL and INT64 as 32-bit integers (an INT64 input beyond 32 bits is refused), FP16 as FP32.
-//! Other datatypes are refused when the graph is loaded. Cost: each graph has a thread pool of its own, as large as the
-//! machine's physical cores, and its lane runs on one of these threads, so that a run needs no further hop. Left out on
-//! purpose: the operators of `ai.onnx.ml` (trees and linear models as scikit-learn exports them), and external data.
+//! Other datatypes are refused when the graph is loaded. Cost: each graph has a thread pool of its own (a thread for
+//! each core, or one for a small graph), and its lane runs on one of these threads, so that a run needs no further hop.
+//! Left out on purpose: the operators of `ai.onnx.ml` (trees and linear models as scikit-learn exports them), and external data.
 
 mod convert;
 
 use rten::{LoadError, LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool};
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
+
 use vespid_types::{Device, Encoding, NamedTensor, Signature, TensorSpec};
 
 use crate::backend::{Backend, Graph, GraphSource, Worker};
@@ -48,7 +51,7 @@ impl Backend for Embedded {
         };
         let inputs = signature.inputs.iter().map(node).collect::<Result<_, _>>()?;
         let outputs = signature.outputs.iter().map(node).collect::<Result<_, _>>()?;
-        let threads = Arc::new(ThreadPool::with_num_threads(cores()));
+        let threads = Arc::new(ThreadPool::with_num_threads(threads(&model)));
         Ok(Box::new(EmbeddedGraph { model, signature, inputs, outputs, threads }))
     }
 }
@@ -61,8 +64,11 @@ fn refused(error: &LoadError) -> NnError {
     }
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// Weights up to which one thread is quicker than several that have to be woken.
+const SMALL: usize = 1 << 14;
+
+fn threads(model: &rten::Model) -> usize {
+    if model.total_params() <= SMALL { 1 } else { available_parallelism().map_or(1, NonZero::get) }
 }
 
 struct EmbeddedGraph {
