@@ -8,7 +8,7 @@ use rten_onnx::protobuf::DecodeMessage;
 use vespid_types::{Datatype, Extent, Signature, TensorSpec};
 
 use crate::NnError;
-use crate::protobuf::Bounded;
+use crate::protobuf::{Bounded, check_end};
 
 /// Branches in loops in branches: more than any exporter writes, and few enough for what loads them to recurse.
 const MAX_DEPTH: usize = 16;
@@ -19,6 +19,7 @@ const MAX_DEPTH: usize = 16;
 /// [`NnError::Load`] where the file is damaged or an input or output is not a tensor of a known rank and datatype.
 pub(crate) fn signature(file: &[u8]) -> Result<Signature, NnError> {
     let refuse = |error: String| NnError::Load { message: format!("the file is not an ONNX model: {error}") };
+    check_end(file).map_err(|error| refuse(error.to_string()))?;
     let model = ModelProto::decode(Bounded::new(file)).map_err(|error| refuse(error.to_string()))?;
     let Some(graph) = model.graph else {
         return Err(NnError::Load { message: "the ONNX model holds no graph".to_owned() });
@@ -121,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn half_a_model_is_none() {
+        let model = [field(2, b"producer"), field(7, &field(2, b"name"))].concat();
+        assert!(signature(&model).is_ok());
+        for length in (1..model.len()).filter(|length| *length != 10) {
+            assert!(signature(&model[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
     fn a_length_beyond_the_file_is_not_believed() {
         // 2^62 bytes, in the model itself and in a tensor within it.
         let huge = [&[0x80; 8][..], &[0x40, 1]].concat();
@@ -129,6 +139,9 @@ mod tests {
             [&[7 << 3 | 2], &huge[..]].concat(),
             [&[2 << 3 | 2], &huge[..]].concat(),
             [&[99 << 3 & 0x7f | 2], &huge[..]].concat(),
+            // A number that goes on.
+            vec![0x80; 100],
+            field(7, &field(1, &[0x80; 100])),
             field(7, &field(5, &raw_data)),
         ] {
             assert!(refusal(&file).contains("not an ONNX model"), "{file:?}");

@@ -1,17 +1,17 @@
 //! Reading ONNX files that may be damaged, or made to do harm, before an inference library reads them.
 //!
 //! Contract: [`Bounded`] hands out nothing that lies beyond the file, allocates nothing for a length that the file only
-//! claims, and follows messages in messages only so deep. The reader of `rten-onnx` does neither: there a length of 2^60
-//! is allocated or goes backwards for ever, and subgraphs in subgraphs overflow the stack, which ends the process. Both
-//! run the same code, so that what this one has read to its end the library's own reader reads to its end as well.
-//! Cost: the file is read once more, its weights copied and dropped.
+//! claims, and follows messages in messages only so deep. The reader of `rten-onnx` 0.27 does none of that: there a length
+//! of 2^60 is allocated or goes backwards for ever, a number of more than ten bytes is read for ever, and subgraphs in
+//! subgraphs overflow the stack, which ends the process. Both run the same code above, so that what this one has read to
+//! its end the library's own reader reads to its end as well. Cost: the file is read once more, its weights copied and
+//! dropped.
 
-use rten_onnx::protobuf::varint::read_varint;
-use rten_onnx::protobuf::{ErrorKind, OwnedValues, ProtobufError, ReadValue};
+use rten_onnx::protobuf::{ErrorKind, Fields, OwnedValues, ProtobufError, ReadValue};
 
-/// How much stack may be in use below the reader's maker: an eighth of what a thread has, and enough for a hundred graphs
-/// in graphs. How deep a message lies is not told to a reader, and this is what it comes to.
-const MAX_STACK: usize = 256 << 10;
+/// How much stack may be in use below the reader's maker: less than half of what a thread has. How deep a message lies is
+/// not told to a reader, and this is what it comes to.
+const MAX_STACK: usize = 768 << 10;
 
 /// A reader that stays within its bytes.
 pub(crate) struct Bounded<'a> {
@@ -37,6 +37,17 @@ impl<'a> Bounded<'a> {
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
+}
+
+/// Checks that the file ends where its last field does. Within a message the library takes the file's end for the
+/// message's, so that half a model would be one.
+pub(crate) fn check_end(file: &[u8]) -> Result<(), ProtobufError> {
+    let mut reader = Bounded::new(file);
+    let mut fields = Fields::new(&mut reader, None);
+    while let Some(mut field) = fields.next()? {
+        field.skip()?;
+    }
+    Ok(())
 }
 
 /// About where the stack ends now.
@@ -67,10 +78,20 @@ impl ReadValue for Bounded<'_> {
             let error = std::io::Error::other("its messages are nested too deeply");
             return Err(ProtobufError::new(ErrorKind::IoError(error)));
         }
-        let mut rest = self.rest;
-        let value = read_varint(&mut rest)?;
-        self.take(self.rest.len() - rest.len())?;
-        Ok(value)
+        let mut value = 0;
+        // Seven bits a byte, so that the tenth has one that counts.
+        for shift in (0..u64::BITS).step_by(7) {
+            let [byte] = self.array()?;
+            let bits = u64::from(byte & 0x7f);
+            if (bits << shift) >> shift != bits {
+                break;
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(ProtobufError::new(ErrorKind::InvalidVarint))
     }
 
     fn read_bytes(&mut self, length: usize) -> Result<Vec<u8>, ProtobufError> {
