@@ -17,6 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::routing::{get, post, put};
 use bytesize::ByteSize;
 use futures_util::StreamExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use vespid_serving::{Predictor, Repository};
 use vespid_types::{Error, ErrorCode};
 
@@ -96,7 +97,7 @@ async fn drain(body: Body) {
 }
 
 /// Reads a whole body. Frames are joined in one buffer, so that tensors can be slices of it: the one copy on the way in.
-async fn read_body(body: Body, limit: ByteSize) -> Result<Bytes, Failure> {
+async fn read_body(mut body: Body, limit: ByteSize) -> Result<Bytes, Failure> {
     let limit_bytes = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
     let too_large =
         || Error::new(ErrorCode::TooLarge, format!("the request body is larger than the limit of {limit}"));
@@ -104,12 +105,12 @@ async fn read_body(body: Body, limit: ByteSize) -> Result<Bytes, Failure> {
         drain(body).await;
         return Err(too_large().into());
     }
-    axum::body::to_bytes(body, limit_bytes).await.map_err(|error| {
-        let over = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if over {
-            return too_large().into();
+    match Limited::new(&mut body, limit_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            drain(body).await;
+            Err(too_large().into())
         }
-        Error::invalid("the request body ended early").with_source(error).into()
-    })
+        Err(error) => Err(Error::invalid("the request body ended early").with_source(error).into()),
+    }
 }
