@@ -104,7 +104,7 @@ class Refused(Exception):
 
 
 class Server:
-    """The model on the server: a file alone goes as a raw body, several as one tensor of Triton's binary protocol."""
+    """The model on the server. Files go as one tensor of Triton's binary protocol."""
 
     def __init__(self, url: str, model: str) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -113,12 +113,9 @@ class Server:
         self.path = f"{parts.path.rstrip('/')}/v2/models/{model}/infer"
 
     def ask(self, contents: list[bytes]) -> list[tuple[str, str, float]]:
-        if len(contents) == 1:
-            head, body = b"", contents[0]
-        else:
-            body = b"".join(len(content).to_bytes(4, "little") + content for content in contents)
-            tensor = {"name": "file", "datatype": "BYTES", "shape": [len(contents)]}
-            head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(body)}}]}).encode()
+        body = b"".join(len(content).to_bytes(4, "little") + content for content in contents)
+        tensor = {"name": "file", "datatype": "BYTES", "shape": [len(contents)]}
+        head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(body)}}]}).encode()
         headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
         self.connection.request("POST", self.path, head + body, headers)
         response = self.connection.getresponse()
