@@ -1,0 +1,39 @@
+//! What `cargo xtask test` has built, and where it says it is.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn named(variable: &str) -> PathBuf {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"))
+}
+
+/// The `vespid` binary.
+#[must_use]
+pub fn vespid() -> PathBuf {
+    named("VESPID_BIN")
+}
+
+/// The package that was built from a model's folder of that name.
+#[must_use]
+pub fn package(name: &str) -> PathBuf {
+    let path = named("VESPID_PACKAGES").join(format!("{name}.tar"));
+    assert!(path.is_file(), "{} is not there: run `cargo xtask test`", path.display());
+    path
+}
+
+/// A Python that has the clients of `tests/python/requirements.txt`, about to run one of this repository's scripts.
+#[must_use]
+pub fn python(script: &str) -> Command {
+    let mut command = Command::new(named("VESPID_PYTHON"));
+    command.arg(repository(script));
+    command
+}
+
+/// A path of this repository.
+#[must_use]
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}

@@ -1,0 +1,19 @@
+//! End-to-end tests of the built server and its command line. `cargo xtask test` builds what they need and runs them.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "for tests"
+)]
+
+mod clients;
+mod concurrency;
+mod hostile;
+mod iris;
+mod mutation;
+mod packages;
+mod requests;
+mod restarts;
+mod shutdown;
+mod terminal;
