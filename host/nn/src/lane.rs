@@ -8,11 +8,11 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use tokio::sync::oneshot;
 use vespid_types::{Deadline, NamedTensor, Signature};
 
+use crate::queue::{PushError, Queue};
 use crate::{Graph, NnError};
 
 /// How a lane queues.
@@ -38,22 +38,30 @@ struct Call {
 
 /// The way to a lane. Clones lead to the same lane.
 #[derive(Clone)]
-pub struct LaneHandle {
-    calls: SyncSender<Call>,
-    queue_limit: usize,
-    signature: Arc<Signature>,
-    graph: Arc<str>,
+pub struct LaneHandle(Arc<Lane>);
+
+struct Lane {
+    queue: Arc<Queue<Call>>,
+    signature: Signature,
+    graph: String,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
 impl LaneHandle {
     pub(crate) fn start(name: &str, graph: Box<dyn Graph>, options: LaneOptions) -> Result<Self, NnError> {
-        let signature = Arc::new(graph.signature().clone());
-        let (calls, queue) = sync_channel(options.queue_limit);
+        let signature = graph.signature().clone();
+        let queue = Arc::new(Queue::new(options.queue_limit));
+        let calls = Arc::clone(&queue);
         std::thread::Builder::new()
             .name(format!("lane-{name}"))
-            .spawn(move || graph.serve(Box::new(move |graph| work(graph, &queue))))
+            .spawn(move || graph.serve(Box::new(move |graph| work(graph, &calls))))
             .map_err(|error| NnError::Stopped { reason: format!("no thread for its lane: {error}") })?;
-        Ok(Self { calls, queue_limit: options.queue_limit, signature, graph: name.into() })
+        Ok(Self(Arc::new(Lane { queue, signature, graph: name.to_owned() })))
     }
 
     /// Runs the graph on `inputs`, after the calls that wait already. Dropping the future takes the call back as long
@@ -62,16 +70,21 @@ impl LaneHandle {
     /// # Errors
     /// [`NnError::Signature`] before anything is queued, [`NnError::QueueFull`], [`NnError::DeadlineExceeded`], or what
     /// the backend says; each names the graph.
-    pub async fn compute(&self, inputs: Vec<NamedTensor>, deadline: Deadline) -> Outputs {
-        self.submit(inputs, deadline).await.map_err(|error| error.in_graph(&self.graph))
+    pub async fn compute(
+        &self,
+        inputs: Vec<NamedTensor>,
+        deadline: Deadline,
+    ) -> Result<Vec<NamedTensor>, NnError> {
+        self.submit(inputs, deadline).await.map_err(|error| error.in_graph(&self.0.graph))
     }
 
     async fn submit(&self, inputs: Vec<NamedTensor>, deadline: Deadline) -> Outputs {
-        self.signature.check_inputs(&inputs)?;
+        let Lane { queue, signature, .. } = &*self.0;
+        signature.check_inputs(&inputs)?;
         let (reply, answer) = oneshot::channel();
-        self.calls.try_send(Call { inputs, deadline, reply }).map_err(|error| match error {
-            TrySendError::Full(_) => NnError::QueueFull { limit: self.queue_limit },
-            TrySendError::Disconnected(_) => ended(),
+        queue.push(Call { inputs, deadline, reply }).map_err(|error| match error {
+            PushError::Full { limit } => NnError::QueueFull { limit },
+            PushError::Closed => ended(),
         })?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -81,8 +94,8 @@ fn ended() -> NnError {
     NnError::Stopped { reason: "its thread has ended".to_owned() }
 }
 
-fn work(graph: &mut dyn Graph, queue: &Receiver<Call>) {
-    while let Ok(Call { inputs, deadline, reply }) = queue.recv() {
+fn work(graph: &mut dyn Graph, queue: &Queue<Call>) {
+    while let Some(Call { inputs, deadline, reply }) = queue.pop() {
         if reply.is_closed() {
             continue;
         }
@@ -96,6 +109,7 @@ fn work(graph: &mut dyn Graph, queue: &Receiver<Call>) {
         // The caller may have left meanwhile: then nobody wants the answer.
         let _ = reply.send(outputs);
     }
+    queue.close();
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
@@ -109,6 +123,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
     use super::*;
@@ -139,10 +154,10 @@ mod tests {
         }
     }
 
-    type Opener = std::sync::mpsc::Sender<Result<(), &'static str>>;
+    type Opener = Sender<Result<(), &'static str>>;
 
     fn gate(queue_limit: usize) -> (LaneHandle, Opener, Arc<Mutex<usize>>) {
-        let (opener, open) = std::sync::mpsc::channel();
+        let (opener, open) = channel();
         let runs = Arc::new(Mutex::new(0));
         let graph = Gate { signature: Signature::default(), open, runs: Arc::clone(&runs) };
         (LaneHandle::start("gate", Box::new(graph), LaneOptions { queue_limit }).unwrap(), opener, runs)

@@ -11,6 +11,7 @@ mod error;
 mod lane;
 mod onnx;
 mod protobuf;
+mod queue;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

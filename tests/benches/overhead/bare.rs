@@ -91,7 +91,7 @@ impl Bare {
         let mut config = Config::new();
         let mut pool = PoolingAllocationConfig::new();
         // As the engine sets it, so that the two differ in nothing but what the engine adds.
-        pool.linear_memory_keep_resident(4 << 20).table_keep_resident(1 << 20).pagemap_scan(Enabled::Auto);
+        pool.linear_memory_keep_resident(1 << 20).table_keep_resident(1 << 20).pagemap_scan(Enabled::Auto);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config).unwrap();
         let component = Component::from_binary(&engine, component).unwrap();
