@@ -1,7 +1,8 @@
 //! Magika's model, which the file-type package wraps: 3 MB that are fetched, not committed.
 //!
 //! It comes out of Magika's own Python package, at the version and with the hashes that the tests' list pins, so
-//! that the model served is the one that the reference client runs.
+//! that the model served is the one that the reference client runs. Its graph is then rewritten so that the embedded
+//! backend rounds as that client does (plugins/file-type/graph).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,9 +15,14 @@ use crate::context::Context;
 use crate::scratch::{self, Scratch};
 use crate::ui::{self, Outcome, Step};
 
+const MODEL: &str = "magika/models/standard_v3_3/model.onnx";
+
+/// The rewritten graph, which the package names.
+const SERVED: &str = "model-ort-rounding.onnx";
+
 /// What is taken out of the wheel. Its metadata names the licence, of which the wheel holds no text.
 const FILES: [&str; 4] = [
-    "magika/models/standard_v3_3/model.onnx",
+    MODEL,
     "magika/models/standard_v3_3/config.min.json",
     "magika/config/content_types_kb.min.json",
     "magika-{version}.dist-info/METADATA",
@@ -30,15 +36,29 @@ pub(crate) fn ensure(cx: &Context) -> Result<()> {
         let pin = python::pinned(cx, "magika")?;
         let cached = cx.cache().join("assets").join(format!("magika-{}", pin.version));
         let assets = cx.root().join("plugins/file-type/assets");
-        if holds(&assets, &pin.version) {
-            return Ok(Outcome::AlreadyThere);
+        let there = holds(&assets, &pin.version);
+        if !there {
+            if !holds(&cached, &pin.version) {
+                fetch(cx, step, &pin, &cached)?;
+            }
+            copy(&cached, &assets, &pin.version)?;
         }
-        if !holds(&cached, &pin.version) {
-            fetch(cx, step, &pin, &cached)?;
-        }
-        copy(&cached, &assets, &pin.version)?;
-        Ok(Outcome::Done)
+        let same = !rewrite(cx, step, &assets)?;
+        Ok(if there && same { Outcome::AlreadyThere } else { Outcome::Done })
     })
+}
+
+/// Writes the graph that is served; whether it is a new one. It is done each time, for it takes a fraction of a second,
+/// and cargo builds the program anew where its sources changed: the graph is always what they make of the model.
+fn rewrite(cx: &Context, step: &mut Step<'_>, assets: &Path) -> Result<bool> {
+    let served = assets.join(SERVED);
+    let before = fs::read(&served).ok();
+    let mut cargo = cx.cargo();
+    cargo.args(["run", "--quiet", "--manifest-path", "plugins/Cargo.toml", "--package", "magika-graph"]);
+    cargo.arg("--").arg(assets.join(name(MODEL))).arg(&served);
+    step.run(cargo).context("Magika's graph cannot be rewritten for the embedded backend")?;
+    let after = fs::read(&served).with_context(|| format!("{} cannot be read", served.display()))?;
+    Ok(before.is_none_or(|before| before != after))
 }
 
 fn fetch(cx: &Context, step: &mut Step<'_>, pin: &Pin, place: &Path) -> Result<()> {
