@@ -3,8 +3,8 @@
 //! The server's runtime has one thread; the threads that it starts (the lane's among them) inherit its core. So what is
 //! compared between two servers is the work that each does for the same number of requests.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -12,10 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::serve::ListenerExt;
 use core_affinity::CoreId;
-use futures_util::future::join_all;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 /// Puts the calling thread on a core; where there is but one, it stays there.
 pub(crate) fn pin(index: usize) {
@@ -43,11 +40,17 @@ pub(crate) fn serve<F: Future<Output = Router>>(build: impl FnOnce() -> F + Send
     bound.recv().unwrap()
 }
 
-/// Connections that each send a request as soon as the last is answered, from one thread.
+/// Connections that each send a request as soon as the last is answered. Their one thread never sleeps: waking it would
+/// cost a server that is slower than its clients, and only that, an interrupt for each answer.
 pub(crate) struct Clients {
-    runtime: Runtime,
-    connections: Vec<BufReader<TcpStream>>,
+    connections: Vec<Connection>,
     request: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+    waiting: bool,
 }
 
 impl Clients {
@@ -56,53 +59,62 @@ impl Clients {
             "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let connections = (0..count).map(|_| runtime.block_on(connect(server))).collect();
-        Self { runtime, connections, request: [head.as_bytes(), body.as_bytes()].concat() }
+        let connect = |_| {
+            let stream = TcpStream::connect(server).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            Connection { stream, received: Vec::new(), waiting: false }
+        };
+        Self {
+            connections: (0..count).map(connect).collect(),
+            request: [head.as_bytes(), body.as_bytes()].concat(),
+        }
     }
 
-    /// Sends `requests` in all; the time from the first to the last answer, and an answer.
+    /// Sends `requests` in all; the time from the first to the last answer, and the last answer's body.
     pub(crate) fn run(&mut self, requests: u64) -> (Duration, String) {
-        let Self { runtime, connections, request } = self;
-        let left = Cell::new(requests);
+        let (mut unsent, mut unanswered) = (requests, requests);
+        let mut last = String::new();
         let started = Instant::now();
-        let answer = runtime.block_on(async {
-            let answers = connections.iter_mut().map(|connection| ask(connection, request, &left));
-            join_all(answers).await.into_iter().max().unwrap()
-        });
-        (started.elapsed(), answer)
-    }
-}
-
-async fn connect(server: SocketAddr) -> BufReader<TcpStream> {
-    let stream = TcpStream::connect(server).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    BufReader::new(stream)
-}
-
-/// Asks until there are no requests left; the last answer's body.
-async fn ask(connection: &mut BufReader<TcpStream>, request: &[u8], left: &Cell<u64>) -> String {
-    let (mut line, mut body) = (String::new(), Vec::new());
-    while let Some(after) = left.get().checked_sub(1) {
-        left.set(after);
-        connection.write_all(request).await.unwrap();
-        line.clear();
-        connection.read_line(&mut line).await.unwrap();
-        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
-        let mut length = 0;
-        loop {
-            line.clear();
-            connection.read_line(&mut line).await.unwrap();
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.parse().unwrap();
+        while unanswered > 0 {
+            for connection in &mut self.connections {
+                if !connection.waiting && unsent > 0 {
+                    unsent -= 1;
+                    connection.stream.write_all(&self.request).unwrap();
+                    connection.waiting = true;
                 }
-                Some(_) => {}
-                None => break,
+                if connection.waiting
+                    && let Some(body) = connection.answer()
+                {
+                    connection.waiting = false;
+                    unanswered -= 1;
+                    last = body;
+                }
             }
         }
-        body.resize(length, 0);
-        connection.read_exact(&mut body).await.unwrap();
+        (started.elapsed(), last)
     }
-    String::from_utf8(body).unwrap()
+}
+
+impl Connection {
+    /// The answer's body, once all of it has come.
+    fn answer(&mut self) -> Option<String> {
+        let mut chunk = [0; 4096];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => panic!("the server hung up"),
+            Ok(length) => self.received.extend_from_slice(&chunk[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(error) => panic!("{error}"),
+        }
+        let text = std::str::from_utf8(&self.received).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        assert!(head.starts_with("HTTP/1.1 200"), "{text}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() < length.parse().unwrap() {
+            return None;
+        }
+        let body = body.to_owned();
+        self.received.clear();
+        Some(body)
+    }
 }
