@@ -75,7 +75,8 @@ struct Heap(UnsafeCell<Dlmalloc<Pages>>);
 unsafe impl Sync for Heap {}
 
 #[global_allocator]
-static HEAP: Heap = Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Pages { arena_taken: Cell::new(false) })));
+static HEAP: Heap =
+    Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Pages { arena_taken: Cell::new(false) })));
 
 // SAFETY: dlmalloc keeps to the contract of `GlobalAlloc`; the exclusive borrows cannot overlap, for there is one thread
 // and dlmalloc does not call back into the heap.
