@@ -15,7 +15,7 @@ use axum::serve::ListenerExt;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use vespid_engine::{Engine, EngineOptions};
@@ -104,6 +104,8 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let http = bind(args.http).await.context("--http")?;
     let admin = bind(args.admin).await.context("--admin")?;
     let (stop, stopped) = watch::channel(false);
+    // Before the server is announced: who reads that may send one at once.
+    let mut signals = Signals::listen()?;
     announce(&http, &admin)?;
     let serving = async {
         tokio::try_join!(
@@ -114,7 +116,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.map(drop),
-        signal = wait_for_signal() => tracing::info!("{} received, draining", signal?),
+        signal = signals.next() => tracing::info!("{signal} received, draining"),
     }
     stop.send_replace(true);
     match tokio::time::timeout(args.drain, serving).await {
@@ -175,11 +177,21 @@ async fn listen(
         .context("serving failed")
 }
 
-async fn wait_for_signal() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
