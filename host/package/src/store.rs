@@ -8,6 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use tempfile::TempDir;
 use vespid_types::{ModelName, Version};
 
@@ -163,6 +164,9 @@ impl Store {
 
 const UNPACKED: &str = "package";
 
+/// More than anyone writes into a manifest, and little enough to hold and parse.
+const MAX_MANIFEST: u64 = 1 << 20;
+
 impl Staged {
     /// Where the archive is to be written.
     #[must_use]
@@ -226,6 +230,10 @@ impl Stored {
 
 fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
     let file = dir.join(MANIFEST_FILE);
+    if fs::metadata(&file).is_ok_and(|metadata| metadata.len() > MAX_MANIFEST) {
+        let reason = format!("it is larger than {}", ByteSize(MAX_MANIFEST));
+        return Err(PackageError::Manifest { reason });
+    }
     let text = match fs::read(&file) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
             return Err(PackageError::NoManifest);
