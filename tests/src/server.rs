@@ -10,7 +10,7 @@ use std::{mem, thread};
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
-use crate::{built, wait};
+use crate::{built, oip, wait};
 
 /// A port that the system chooses.
 pub const FREE: &str = "127.0.0.1:0";
@@ -176,6 +176,33 @@ impl Server {
     #[must_use]
     pub fn infer(&self, model: &str, request: &serde_json::Value) -> Answer {
         self.post(&format!("/v2/models/{model}/infer"), request)
+    }
+
+    /// Asks the hostile plugin `loop`, on a server that takes one call at a time, until it takes this one.
+    #[must_use]
+    pub fn looping(&self) -> Answer {
+        self.try_looping().unwrap()
+    }
+
+    /// The same, where the server may end meanwhile.
+    ///
+    /// # Errors
+    /// What the connection came to.
+    pub fn try_looping(&self) -> Result<Answer, ureq::Error> {
+        let url = self.url() + "/v2/models/loop/infer";
+        let body = serde_json::to_vec(&oip::kind(0)).unwrap();
+        loop {
+            let answer = http::try_send("POST", &url, &[], &body)?;
+            if answer.status != 503 {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Waits until a server that takes one call at a time, and has `iris`, has one.
+    pub fn wait_until_busy(&self) {
+        let busy = || (self.infer("iris", &oip::flower()).status == 503).then_some(());
+        wait::until("the server is busy", busy);
     }
 
     /// Uploads a package.

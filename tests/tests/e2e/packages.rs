@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use vespid_tests::archive::{Archive, EntryType};
 use vespid_tests::http::{Raw, head};
-use vespid_tests::oip::{assert_setosa, flower};
+use vespid_tests::oip::{assert_setosa, flower, kind};
 use vespid_tests::server::{Server, repository_path};
 use vespid_tests::wait;
 
@@ -319,4 +320,31 @@ fn the_greatest_version_answers_where_none_is_named() {
     // What is gone may come again.
     server.push("iris");
     assert_eq!(answered("/v2/models/iris/infer"), "1");
+}
+
+#[test]
+fn of_equal_uploads_at_once_one_is_taken() {
+    let server = Server::with(&[]);
+    let package = Archive::built("iris").to_tar();
+    let mut statuses: Vec<u16> = thread::scope(|scope| {
+        let uploads: Vec<_> = (0..6).map(|_| scope.spawn(|| server.upload("iris", "1", &package))).collect();
+        uploads.into_iter().map(|upload| upload.join().unwrap().status).collect()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409]);
+    assert_setosa(&server.infer("iris", &flower()));
+    nothing_is_staged(&server);
+}
+
+#[test]
+fn a_version_that_is_removed_ends_the_calls_that_it_has() {
+    let server = Server::configured(&["--max-in-flight", "1"], &["iris", "loop"]);
+    thread::scope(|scope| {
+        let looping = scope.spawn(|| server.looping());
+        server.wait_until_busy();
+        assert_eq!(server.delete("loop", "1").status, 204);
+        looping.join().unwrap().assert_error(504, "the plugin did not answer before the deadline");
+    });
+    server.infer("loop", &kind(0)).assert_error(404, "Request for unknown model");
+    assert_eq!(server.index(), ["iris 1 READY"]);
 }

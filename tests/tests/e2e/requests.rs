@@ -5,7 +5,7 @@ use std::fs;
 use serde::Deserialize;
 use serde_json::Value;
 use vespid_tests::built::repository;
-use vespid_tests::http::Answer;
+use vespid_tests::http::{self, Answer};
 use vespid_tests::oip::{assert_setosa, flower};
 use vespid_tests::server::Server;
 
@@ -43,6 +43,15 @@ fn requests_are_answered_as_the_cases_say() {
         assert_setosa(&server.infer("iris", &flower()));
     }
     assert!(departures.is_empty(), "\n{}", departures.join("\n"));
+}
+
+#[test]
+fn the_port_for_probes_answers_probes_alone() {
+    let server = Server::with(&["iris"]);
+    let get = |path: &str| http::send("GET", &(server.admin_url() + path), &[], &[]);
+    assert_eq!(get("/v2/health/live").status, 200);
+    assert_eq!(get("/v2/health/ready").json(), serde_json::json!({"live": true, "ready": true}));
+    get("/v2/models/iris").assert_error(404, "no such path");
 }
 
 fn cases() -> Vec<Case> {
