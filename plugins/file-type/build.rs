@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={path}");
         if !Path::new(path).exists() {
             println!(
-                "cargo::error={path} is missing: run `cargo xtask setup`, which fetches Magika's graph and tables"
+                "cargo::error={path} is missing: run `cargo xtask setup magika`, which fetches Magika's graph and tables"
             );
             return Ok(());
         }

@@ -53,10 +53,11 @@ fn convert(original: &[u8]) -> Result<Vec<u8>, Error> {
 mod tests {
     use super::*;
 
-    /// The model of Magika's package, which `cargo xtask setup` fetches.
+    /// The model of Magika's package, which `cargo xtask setup magika` fetches.
     pub(crate) fn original() -> Vec<u8> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/model.onnx");
-        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask setup`", path.display()))
+        fs::read(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask setup magika`", path.display()))
     }
 
     #[test]
