@@ -156,13 +156,20 @@ impl ReadyModel {
 
     /// The outputs asked for, in the order asked for, each as the signature says.
     fn select(&self, mut outputs: Vec<NamedTensor>, requested: &[String]) -> Result<Vec<NamedTensor>> {
+        let bad = |what: String| Error::new(ErrorCode::PluginFailed, format!("the model's answer: {what}"));
+        for (position, NamedTensor { name, .. }) in outputs.iter().enumerate() {
+            if self.signature.output(name).is_none() {
+                return Err(bad(format!("output '{name}' is not in its signature")));
+            }
+            if outputs.iter().skip(position + 1).any(|later| later.name == *name) {
+                return Err(bad(format!("output '{name}' is given twice")));
+            }
+        }
         let all = self.signature.outputs.iter().filter(|_| requested.is_empty()).map(|spec| &spec.name);
         requested
             .iter()
             .chain(all)
             .map(|name| {
-                let bad =
-                    |what: String| Error::new(ErrorCode::PluginFailed, format!("the model's answer: {what}"));
                 let position = outputs
                     .iter()
                     .position(|output| output.name == *name)

@@ -13,7 +13,7 @@ use vespid_tests::wait;
 const MEMORY: &str = "memory limit of 16.0 MiB";
 
 /// The plugin, what it is told, and the status and a part of the text that come of it.
-const CASES: [(&str, i32, u16, &str); 19] = [
+const CASES: [(&str, i32, u16, &str); 20] = [
     ("trap", 0, 500, "the plugin trapped: it reached unreachable code"),
     ("trap", 1, 500, "the plugin trapped: it reached unreachable code"),
     ("recurse", 0, 500, "the plugin trapped: it recursed too deeply"),
@@ -25,8 +25,9 @@ const CASES: [(&str, i32, u16, &str); 19] = [
     ("hoard", -1, 500, "the plugin trapped"),
     ("wrong-output", 0, 500, "output 'answer' has shape [2, 2]; the model expects [-1]"),
     ("wrong-output", 1, 500, "output 'answer' has datatype FP32; the model expects INT32"),
-    ("wrong-output", 2, 500, "output 'answer' is missing"),
+    ("wrong-output", 2, 500, "output 'reply' is not in its signature"),
     ("wrong-output", 3, 500, "output 'answer' is missing"),
+    ("wrong-output", 4, 500, "output 'answer' is given twice"),
     ("error", 0, 400, "InvalidArgument, as the caller asked"),
     ("error", 1, 404, "NotFound, as the caller asked"),
     ("error", 2, 501, "Unsupported, as the caller asked"),
