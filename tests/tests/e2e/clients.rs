@@ -37,10 +37,9 @@ fn file_types_are_right_and_those_that_google_s_client_tells() {
         assert_eq!(output(&answer, "label")["data"], json!([label]), "{name}: {answer}");
         assert_eq!(output(&answer, "mime_type")["data"], json!([mime_type]), "{name}: {answer}");
     }
-    // Several files a request: Magika's graph magnifies rounding, so that scores depend on what shares the batch.
-    for (batch, tolerance) in [("1", "1e-4"), ("4", "2e-3")] {
+    for batch in ["1", "4"] {
         let mut compare = python("plugins/file-type/compare.py");
-        compare.args(["--server", &server.url(), "--batch", batch, "--tolerance", tolerance]);
+        compare.args(["--server", &server.url(), "--batch", batch, "--tolerance", "1e-4"]);
         compare.args(["--max-bytes", &LARGE.to_string()]).arg(folder.path());
         let outcome = run(compare);
         outcome.expect(0);
