@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vespid_engine::{Call, Engine, Peers, Plugin, PluginContext};
+use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext};
 use vespid_nn::{GraphSource, Graphs, LaneOptions, LoadedGraph};
 use vespid_package::{GraphManifest, Manifest};
 use vespid_types::{
@@ -78,10 +78,9 @@ impl CompiledModel {
     pub(crate) async fn describe(self) -> Result<ReadyModel> {
         let Self { manifest, platform, body } = self;
         let described = match &body {
-            Body::Plugin(plugin) => plugin
-                .describe(Deadline::after(DESCRIBE_TIMEOUT))
-                .await
-                .map_err(|error| Error::from(error).context("the plugin does not describe itself"))?,
+            Body::Plugin(plugin) => {
+                plugin.describe(Deadline::after(DESCRIBE_TIMEOUT)).await.map_err(undescribed)?
+            }
             Body::Native(graph) => Signature::clone(&graph.signature),
         };
         let Manifest { name, version, inputs, outputs, limits, .. } = manifest;
@@ -93,6 +92,15 @@ impl CompiledModel {
         }
         Ok(ReadyModel { name, version, signature: described, timeout: limits.timeout, platform, body })
     }
+}
+
+/// What keeps a plugin from describing itself is the package's fault, unless there was no room to ask it.
+fn undescribed(error: EngineError) -> Error {
+    let code = match error.code() {
+        ErrorCode::Unavailable => ErrorCode::Unavailable,
+        _ => ErrorCode::InvalidArgument,
+    };
+    Error::new(code, format!("the plugin does not describe itself: {error}")).with_source(error)
 }
 
 fn graph_source(graph: &GraphManifest, dir: &Path) -> Result<GraphSource> {
@@ -141,6 +149,12 @@ impl ReadyModel {
         self.signature.check_requested(&requested).map_err(|error| Error::invalid(error.to_string()))?;
         let own = Deadline::after(self.timeout);
         let deadline = deadline.map_or(own, |theirs| theirs.min(own));
+        if deadline.remaining().is_zero() {
+            return Err(Error::new(
+                ErrorCode::DeadlineExceeded,
+                "the deadline passed before the model was asked",
+            ));
+        }
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
                 let call =

@@ -187,7 +187,7 @@ fn models_that_the_server_cannot_run_are_refused() {
         (
             "describe-trap",
             Archive::built("describe-trap"),
-            500,
+            400,
             "the plugin does not describe itself: the plugin trapped",
         ),
         (

@@ -59,7 +59,10 @@ impl Backend for Embedded {
 fn refused(error: &LoadError) -> NnError {
     let message = error.to_string();
     match error.kind() {
-        LoadErrorKind::OperatorInvalid => NnError::UnsupportedOperator { backend: NAME, message },
+        // The same kind stands for an operator that is there and malformed.
+        LoadErrorKind::OperatorInvalid if message.contains("not supported") => {
+            NnError::UnsupportedOperator { backend: NAME, message }
+        }
         _ => NnError::Load { message },
     }
 }
