@@ -105,8 +105,8 @@ fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
         .max_component_instance_size(4 << 20)
         .max_memory_size(4 << 30);
     if PoolingAllocationConfig::is_pagemap_scan_available() {
-        // The kernel (Linux 6.7 and later) tells which pages a call wrote, and only those are reset, in place: a call
-        // costs a third of what it does where they are unmapped and fault in again.
+        // The kernel (Linux 6.7 and later) tells which pages a call wrote, and only those are reset, in place,
+        // rather than unmapped to fault in again at the next call.
         pool.linear_memory_keep_resident(1 << 20).table_keep_resident(1 << 20).pagemap_scan(Enabled::Yes);
     }
     let mut cache = CacheConfig::new();

@@ -22,12 +22,6 @@ pub struct LaneOptions {
     pub queue_limit: usize,
 }
 
-impl Default for LaneOptions {
-    fn default() -> Self {
-        Self { queue_limit: 256 }
-    }
-}
-
 type Outputs = Result<Vec<NamedTensor>, NnError>;
 
 struct Call {
@@ -62,6 +56,12 @@ impl LaneHandle {
             .spawn(move || graph.serve(Box::new(move |graph| work(graph, &calls))))
             .map_err(|error| NnError::Stopped { reason: format!("no thread for its lane: {error}") })?;
         Ok(Self(Arc::new(Lane { queue, signature, graph: name.to_owned() })))
+    }
+
+    /// The graph's inputs and outputs, as its file declares them.
+    #[must_use]
+    pub fn signature(&self) -> &Signature {
+        &self.0.signature
     }
 
     /// Runs the graph on `inputs`, after the calls that wait already. Dropping the future takes the call back as long

@@ -16,8 +16,6 @@ mod queue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vespid_types::Signature;
-
 pub use backend::{Backend, Graph, GraphSource, Worker};
 pub use error::NnError;
 pub use lane::{LaneHandle, LaneOptions};
@@ -31,8 +29,6 @@ pub struct Graphs(Arc<BTreeMap<String, LoadedGraph>>);
 pub struct LoadedGraph {
     /// The way to the backend.
     pub lane: LaneHandle,
-    /// The graph's own inputs and outputs, or why they are not known.
-    pub signature: Arc<Signature>,
     /// The backend's name, as it stands in model metadata.
     pub backend: &'static str,
 }
@@ -53,9 +49,8 @@ impl Graphs {
                     Err(NnError::Load { message: "the backend failed while reading it".into() })
                 })
                 .map_err(|error| error.in_graph(&name))?;
-            let signature = Arc::new(graph.signature().clone());
             let lane = LaneHandle::start(&name, graph, options)?;
-            graphs.insert(name, LoadedGraph { lane, signature, backend: backend.name() });
+            graphs.insert(name, LoadedGraph { lane, backend: backend.name() });
         }
         Ok(Self(Arc::new(graphs)))
     }

@@ -4,7 +4,6 @@
 //! the maps (of pointers), a lookup is two map look-ups.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -20,7 +19,7 @@ pub(crate) enum Entry {
     Unavailable { reason: String },
 }
 
-/// The state's name on the wire.
+/// The state of a version, without what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It is being compiled or loaded.
@@ -29,16 +28,6 @@ pub enum State {
     Ready,
     /// It did not load.
     Unavailable,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Loading => "LOADING",
-            Self::Ready => "READY",
-            Self::Unavailable => "UNAVAILABLE",
-        })
-    }
 }
 
 /// A line of the repository's index.

@@ -81,7 +81,7 @@ impl CompiledModel {
             Body::Plugin(plugin) => {
                 plugin.describe(Deadline::after(DESCRIBE_TIMEOUT)).await.map_err(undescribed)?
             }
-            Body::Native(graph) => Signature::clone(&graph.signature),
+            Body::Native(graph) => graph.lane.signature().clone(),
         };
         let Manifest { name, version, inputs, outputs, limits, .. } = manifest;
         let written = Signature { inputs, outputs };

@@ -115,7 +115,7 @@ fn iris_in_process(criterion: &mut Criterion) {
         data: data.into(),
         encoding: Encoding::Onnx,
         device: Device::Cpu,
-        lane: LaneOptions::default(),
+        lane: LaneOptions { queue_limit: 256 },
     };
     let load = || Graphs::load(vec![source(package_file("iris", "iris.onnx"))]).unwrap();
     let row = [5.1, 3.5, 1.4, 0.2];

@@ -67,7 +67,7 @@ fn refused(error: &LoadError) -> NnError {
     }
 }
 
-/// Weights up to which one thread is quicker than several that have to be woken.
+/// Weights up to which a run is too short to be worth waking further threads for.
 const SMALL: usize = 1 << 14;
 
 fn threads(model: &rten::Model) -> usize {
