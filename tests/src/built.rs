@@ -16,6 +16,12 @@ pub fn vespid() -> PathBuf {
     named("VESPID_BIN")
 }
 
+/// The library of ONNX Runtime, for `--onnxruntime`.
+#[must_use]
+pub fn onnxruntime() -> String {
+    named("VESPID_ONNXRUNTIME_LIBRARY").display().to_string()
+}
+
 /// The package that was built from a model's folder of that name.
 #[must_use]
 pub fn package(name: &str) -> PathBuf {

@@ -41,6 +41,9 @@ enum Task {
         /// Set up every part.
         #[arg(long)]
         all: bool,
+        /// Set up the library of ONNX Runtime too.
+        #[arg(long)]
+        onnxruntime: bool,
     },
     /// Start a server, push two models to it, and ask each for predictions.
     Demo {
@@ -87,7 +90,10 @@ fn run(task: Task) -> Result<()> {
     let cx = Context::new()?;
     match task {
         Task::Setup { all: true, .. } => setup::run(&cx, &Part::ALL),
-        Task::Setup { parts, all: false } => setup::run(&cx, &parts),
+        Task::Setup { mut parts, all: false, onnxruntime } => {
+            parts.extend(onnxruntime.then_some(Part::Onnxruntime));
+            setup::run(&cx, &parts)
+        }
         Task::Demo { keep } => demo::run(&cx, keep),
         Task::Packages => packages::run(&cx),
         Task::Bindings { check } => bindings::run(&cx, check),

@@ -11,6 +11,7 @@ mod failure;
 mod guest;
 mod manifest;
 mod oip;
+mod onnxruntime;
 mod pack;
 mod predict;
 mod serve;

@@ -23,6 +23,8 @@ use vespid_ingress::Api;
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 
+use crate::onnxruntime;
+
 const AFTER_HELP: &str = "\
 Examples:
   vespid serve --store ./store
@@ -60,6 +62,8 @@ pub(crate) struct ServeArgs {
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
+    #[command(flatten)]
+    onnxruntime: onnxruntime::Choice,
     /// How long requests in flight may take to end once the server is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
@@ -134,9 +138,16 @@ fn build(args: &ServeArgs) -> anyhow::Result<Api> {
         max_instances: args.max_instances,
     })
     .context("a smaller --max-instances needs less address space")?;
+    let backends = args.onnxruntime.backends()?;
+    match backends.onnxruntime() {
+        Some(library) => {
+            tracing::info!(version = library.version(), library = %library.library().display(), "ONNX Runtime is loaded");
+        }
+        None => tracing::info!("ONNX Runtime is not loaded: the embedded backend runs the graphs"),
+    }
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
-    let options = RepositoryOptions { max_package: args.max_package };
-    let repository = Repository::start(store, engine, predictor.clone(), options)?;
+    let options = RepositoryOptions { engine, backends, max_package: args.max_package };
+    let repository = Repository::start(store, predictor.clone(), options)?;
     Ok(Api { predictor, repository, max_body: args.max_body })
 }
 

@@ -6,7 +6,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,7 +19,8 @@ use wasmtime::{
 
 use crate::bindings;
 use crate::error::EngineError;
-use crate::host::HostState;
+use crate::host::{HostState, reads};
+use crate::pool::Pool;
 
 /// How long a guest may run before it gives other calls a turn.
 const TICK: Duration = Duration::from_millis(2);
@@ -40,6 +41,8 @@ pub struct Engine {
     pub(crate) linker: Arc<Linker<HostState>>,
     instances: Arc<Semaphore>,
     max_instances: u32,
+    /// Those that keep instances, to be asked for one when there is no room.
+    pools: Arc<Mutex<Vec<Weak<Pool>>>>,
 }
 
 impl Engine {
@@ -56,13 +59,31 @@ impl Engine {
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
+        reads::add_to_linker(&mut linker)?;
         start_epoch(&wasmtime)?;
         Ok(Self {
             wasmtime,
             linker: Arc::new(linker),
             instances: Arc::new(Semaphore::new(options.max_instances as usize)),
             max_instances: options.max_instances,
+            pools: Arc::default(),
         })
+    }
+
+    /// Makes a pool known, so that its idle instances give way to others' calls.
+    pub(crate) fn register(&self, pool: &Arc<Pool>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
+
+    /// Ends an idle instance of the pool that has most of them; whether there was one.
+    fn reclaim(&self) -> bool {
+        let pools: Vec<Arc<Pool>> = {
+            let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.iter().filter_map(Weak::upgrade).collect()
+        };
+        pools.iter().max_by_key(|pool| pool.idle()).is_some_and(|pool| pool.evict())
     }
 
     /// Waits for room for one more instance. A nested call does not wait, for those that it would wait for may be
@@ -74,8 +95,13 @@ impl Engine {
     ) -> Result<OwnedSemaphorePermit, EngineError> {
         let instances = Arc::clone(&self.instances);
         let saturated = || EngineError::Saturated { limit: self.max_instances };
-        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
-            return Ok(permit);
+        loop {
+            if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+                return Ok(permit);
+            }
+            if !self.reclaim() {
+                break;
+            }
         }
         if nested {
             return Err(saturated());

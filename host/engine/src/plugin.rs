@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use vespid_nn::Graphs;
-use vespid_types::{Deadline, ModelName, NamedTensor, Parameters, Request, Response, Signature, Version};
+use vespid_nn::{Graphs, Run};
+use vespid_types::{
+    Deadline, ModelName, NamedTensor, Parameters, Priority, Request, Response, Signature, Version,
+};
 use wasmtime::Store;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
@@ -15,7 +17,9 @@ use crate::bindings::PluginPre;
 use crate::convert;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::host::HostState;
+use crate::host::{CallState, HostState};
+use crate::meter::{Meter, PluginUsage};
+use crate::pool::{Instance, Pool, PoolOptions};
 
 /// A boxed future, for the one trait that is called through a pointer.
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -38,6 +42,8 @@ pub struct PluginContext {
     pub config: BTreeMap<String, String>,
     /// How much memory a call may use, linear memories and host-side tensors together.
     pub memory_limit: ByteSize,
+    /// What is kept of it between calls.
+    pub instances: PoolOptions,
     /// The models that the manifest grants.
     pub granted_models: BTreeSet<ModelName>,
     /// How other models are reached; none where the server offers none.
@@ -50,6 +56,8 @@ pub struct Call {
     pub id: Option<String>,
     /// When nobody waits any more.
     pub deadline: Deadline,
+    /// Its turn in the lanes of graphs.
+    pub priority: Priority,
     /// How many calls of other models led to this one.
     pub depth: u8,
     /// The inputs.
@@ -67,6 +75,8 @@ pub struct Answer {
     pub outputs: Vec<NamedTensor>,
     /// Parameters of the response.
     pub parameters: Parameters,
+    /// Runs of the model's graphs that the call had a part in.
+    pub runs: Vec<Run>,
 }
 
 /// A compiled component, ready to be called.
@@ -74,6 +84,8 @@ pub struct Plugin {
     engine: Engine,
     pre: PluginPre<HostState>,
     context: Arc<PluginContext>,
+    pool: Arc<Pool>,
+    meter: Arc<Meter>,
 }
 
 impl Plugin {
@@ -92,7 +104,16 @@ impl Plugin {
             .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
         let pre = PluginPre::new(instance)
             .map_err(|error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) })?;
-        Ok(Self { engine: engine.clone(), pre, context: Arc::new(context) })
+        let meter = Arc::new(Meter::default());
+        let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter)));
+        engine.register(&pool);
+        Ok(Self { engine: engine.clone(), pre, context: Arc::new(context), pool, meter })
+    }
+
+    /// What its calls have used up so far.
+    #[must_use]
+    pub fn usage(&self) -> PluginUsage {
+        self.meter.usage()
     }
 
     /// Asks the plugin for its inputs and outputs.
@@ -100,61 +121,86 @@ impl Plugin {
     /// # Errors
     /// As [`Plugin::call`].
     pub async fn describe(&self, deadline: Deadline) -> Result<Signature, EngineError> {
-        let mut store = self.store(deadline, None, 0);
-        let work = async |store: &mut Store<HostState>| -> wasmtime::Result<_> {
-            let plugin = self.pre.instantiate_async(&mut *store).await?;
-            plugin.vespid_model_model().call_describe(store).await
-        };
-        let described = self.run(&mut store, deadline, 0, work).await?.map_err(convert::plugin_error)?;
-        convert::signature(described)
+        let described = self.within(deadline, async {
+            let call = CallState::new(deadline, Priority::Online, None, 0);
+            let mut instance = self.fresh(call).await?;
+            let Instance { store, plugin, .. } = &mut instance;
+            let described = plugin.vespid_model_model().call_describe(&mut *store).await;
+            let described = described.map_err(|error| self.failure(store, &error))?;
+            self.pool.give_back(instance);
+            described.map_err(convert::plugin_error)
+        });
+        convert::signature(described.await?)
     }
 
-    /// Answers one request in a fresh instance.
+    /// Answers one request, in a fresh instance unless the manifest has some kept.
     ///
     /// # Errors
     /// What the plugin answers ([`EngineError::Answered`]), a trap, a limit, or the deadline.
     pub async fn call(&self, call: Call) -> Result<Answer, EngineError> {
-        let Call { id, deadline, depth, inputs, outputs, parameters } = call;
-        let mut store = self.store(deadline, id.clone(), depth);
-        let request = convert::request(store.data_mut(), id, inputs, outputs, parameters)?;
-        let work = async |store: &mut Store<HostState>| -> wasmtime::Result<_> {
-            let plugin = self.pre.instantiate_async(&mut *store).await?;
-            plugin.vespid_model_model().call_predict(store, &request).await
-        };
-        let response = self.run(&mut store, deadline, depth, work).await?.map_err(convert::plugin_error)?;
-        convert::answer(store.data_mut(), response)
+        let Call { id, deadline, priority, depth, inputs, outputs, parameters } = call;
+        self.within(deadline, async {
+            let mut instance = self.instance(CallState::new(deadline, priority, id.clone(), depth)).await?;
+            let Instance { store, plugin, .. } = &mut instance;
+            let request = convert::request(store.data_mut(), id, inputs, outputs, parameters)?;
+            let response = plugin.vespid_model_model().call_predict(&mut *store, &request).await;
+            let answer = match response.map_err(|error| self.failure(store, &error))? {
+                Ok(response) => convert::answer(store.data_mut(), response)?,
+                Err(error) => {
+                    self.pool.give_back(instance);
+                    return Err(convert::plugin_error(error));
+                }
+            };
+            self.pool.give_back(instance);
+            Ok(answer)
+        })
+        .await
     }
 
-    fn store(&self, deadline: Deadline, request_id: Option<String>, depth: u8) -> Store<HostState> {
-        let state = HostState::new(Arc::clone(&self.context), deadline, request_id, depth);
-        let mut store = Store::new(&self.engine.wasmtime, state);
+    /// An instance for one call.
+    async fn instance(&self, call: CallState) -> Result<Instance, EngineError> {
+        let Some(mut instance) = self.pool.take() else {
+            self.meter.count_fresh();
+            return self.fresh(call).await;
+        };
+        self.meter.count_warm();
+        let state = instance.store.data_mut();
+        state.call = call;
+        state.budget.begin();
+        Ok(instance)
+    }
+
+    async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
+        let room = self.engine.admit(call.deadline, call.depth > 0).await?;
+        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
         store.limiter(|state| &mut state.budget);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
-        store
+        let plugin = self.pre.instantiate_async(&mut store).await;
+        let plugin = plugin.map_err(|error| self.failure(&store, &error))?;
+        Ok(Instance::new(store, plugin, room))
     }
 
-    /// Runs `work` under the instance limit and the deadline, and tells what ended it where it failed.
-    async fn run<T>(
+    /// Does `work` while the deadline allows it, and counts its time.
+    async fn within<T>(
         &self,
-        store: &mut Store<HostState>,
         deadline: Deadline,
-        depth: u8,
-        work: impl AsyncFnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
+        work: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
-        let _room = self.engine.admit(deadline, depth > 0).await?;
-        match tokio::time::timeout_at(deadline.instant().into(), work(store)).await {
+        match tokio::time::timeout_at(deadline.instant().into(), self.meter.measure(work)).await {
+            Ok(done) => done,
             Err(_) => Err(EngineError::DeadlineExceeded),
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(_)) if store.data().budget.exceeded() => {
-                Err(EngineError::MemoryLimit { limit: self.context.memory_limit })
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(model = %self.context.model, version = %self.context.version, "plugin call failed: {error:?}");
-                Err(EngineError::from_call(&error))
-            }
         }
+    }
+
+    /// What ended a call that wasmtime gave up.
+    fn failure(&self, store: &Store<HostState>, error: &wasmtime::Error) -> EngineError {
+        if store.data().budget.exceeded() {
+            return EngineError::MemoryLimit { limit: self.context.memory_limit };
+        }
+        tracing::debug!(model = %self.context.model, version = %self.context.version, "plugin call failed: {error:?}");
+        EngineError::from_call(error)
     }
 }
 

@@ -1,7 +1,11 @@
 //! The border between lanes and inference libraries.
 
+use std::any::Any;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
 use bytes::Bytes;
-use vespid_types::{Device, Encoding, NamedTensor, Signature};
+use vespid_types::{BackendName, Device, Encoding, NamedTensor, Provider, Signature};
 
 use crate::{LaneOptions, NnError};
 
@@ -13,30 +17,69 @@ pub struct GraphSource {
     pub data: Bytes,
     /// The file's encoding.
     pub encoding: Encoding,
+    /// Which library runs it; by the rule of [`Backends`](crate::Backends) where none is named.
+    pub backend: Option<BackendName>,
     /// Where to run it.
     pub device: Device,
+    /// What ONNX Runtime hands its operators to; the device's usual one where none is named.
+    pub provider: Option<Provider>,
+    /// Threads of one run on the processor; one for each core where it is not said.
+    pub threads: Option<NonZero<usize>>,
+    /// Runs of the graph that may go on at once.
+    pub instances: NonZero<usize>,
     /// How its lane queues.
     pub lane: LaneOptions,
 }
 
-/// An inference library.
-pub trait Backend {
-    /// The name that stands in model metadata and errors.
-    fn name(&self) -> &'static str;
-
-    /// Reads a graph. Blocks.
-    ///
-    /// # Errors
-    /// What the library does not support, or that the file is damaged.
-    fn load(&self, source: GraphSource) -> Result<Box<dyn Graph>, NnError>;
+impl GraphSource {
+    /// Threads of each session.
+    pub(crate) fn threads(&self) -> usize {
+        let all = || available_parallelism().map_or(1, NonZero::get).div_ceil(self.instances.get());
+        self.threads.map_or_else(all, NonZero::get)
+    }
 }
 
-/// A graph in an inference library. It is run by one thread, which its lane owns.
-pub trait Graph: Send {
-    /// The graph's inputs and outputs as its file declares them.
-    fn signature(&self) -> &Signature;
+/// An inference library.
+pub trait Backend: Send + Sync {
+    /// The name that stands in model metadata and errors.
+    fn name(&self) -> BackendName;
 
-    /// Runs the graph. `inputs` fit the signature; the outputs come in the signature's order.
+    /// Reads a graph and makes `instances` sessions of it. Blocks.
+    ///
+    /// # Errors
+    /// What the library does not support, a device that is not there, or that the file is damaged.
+    fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError>;
+}
+
+/// A graph in an inference library.
+pub struct LoadedSessions {
+    /// The graph's inputs and outputs as its file declares them.
+    pub signature: Signature,
+    /// Whether several calls can be one run.
+    pub batching: Batching,
+    /// Where it runs.
+    pub device: Device,
+    /// What runs it: one for each run that may go on at once.
+    pub sessions: Vec<Box<dyn Session>>,
+}
+
+/// Whether the first dimension of all inputs and outputs is the same number of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// The file says so: no first dimension is fixed, and those that have names have the same.
+    Plain,
+    /// It may be: no first dimension is fixed, and their names differ. Whoever wrote the manifest has to say.
+    Unproven,
+    /// It is not.
+    Impossible {
+        /// The input or output that stands against it, and why.
+        why: String,
+    },
+}
+
+/// What can run a graph, once at a time. It is owned by one thread of the graph's lane.
+pub trait Session: Send {
+    /// Runs the graph. `inputs` fit the signature and stand in its order, and so do the outputs.
     ///
     /// # Errors
     /// What went wrong, where it can be told from a defect.
@@ -46,5 +89,13 @@ pub trait Graph: Send {
     fn serve(self: Box<Self>, worker: Worker);
 }
 
-/// What a lane does with its graph until the lane ends.
-pub type Worker = Box<dyn FnOnce(&mut dyn Graph) + Send>;
+/// What a lane's thread does with its session until the lane ends.
+pub type Worker = Box<dyn FnOnce(&mut dyn Session) + Send>;
+
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

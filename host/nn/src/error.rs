@@ -1,6 +1,8 @@
 //! Why a graph did not load or a compute call failed.
 
-use vespid_types::{Datatype, Device, Error, ErrorCode, SignatureError};
+use std::path::PathBuf;
+
+use vespid_types::{BackendName, Datatype, Device, Error, ErrorCode, Provider, SignatureError};
 
 /// A failure of inference.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +23,47 @@ pub enum NnError {
         /// Those that there are.
         known: Vec<String>,
     },
+    /// The backend asked for is not there.
+    #[error(
+        "the {backend} backend is not loaded: start the server with --onnxruntime FILE, or see `vespid doctor` for how to get the library"
+    )]
+    NoBackend {
+        /// The backend.
+        backend: BackendName,
+    },
+    /// A backend's library is there and cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Library {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The device is not there or the backend does not reach it.
-    #[error("device '{device}' is not available to the {backend} backend; use device = \"cpu\"")]
+    #[error("device '{device}' is not available to the {backend} backend: {reason}")]
     UnsupportedDevice {
         /// The backend.
-        backend: &'static str,
+        backend: BackendName,
         /// The device asked for.
         device: Device,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The provider is not there, or is not for the device.
+    #[error("provider '{provider}' is not available to the {backend} backend: {reason}")]
+    UnsupportedProvider {
+        /// The backend.
+        backend: BackendName,
+        /// The provider asked for.
+        provider: Provider,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The graph is to be batched and cannot.
+    #[error("batching.max_rows is more than 1, and the graph takes no batches: {why}")]
+    CannotBatch {
+        /// What stands against it.
+        why: String,
     },
     /// The backend cannot carry a datatype.
     #[error(
@@ -35,7 +71,7 @@ pub enum NnError {
     )]
     UnsupportedDatatype {
         /// The backend.
-        backend: &'static str,
+        backend: BackendName,
         /// The input or output.
         name: String,
         /// Its datatype.
@@ -44,14 +80,12 @@ pub enum NnError {
         carried: &'static str,
     },
     /// The graph uses an operator that the backend does not have, or not in that form.
-    #[error(
-        "failed to load: {message}; the {backend} backend runs ONNX's standard operators, not those of ai.onnx.ml: export the graph without them (for scikit-learn: an estimator whose probabilities need none, with the labels cut off)"
-    )]
+    #[error("failed to load: {message}; {remedy}")]
     UnsupportedOperator {
-        /// The backend.
-        backend: &'static str,
         /// What the backend says.
         message: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A value cannot be carried.
     #[error(
@@ -59,13 +93,23 @@ pub enum NnError {
     )]
     ValueOutOfRange {
         /// The backend.
-        backend: &'static str,
+        backend: BackendName,
         /// The input.
         name: String,
         /// The element's position.
         index: usize,
         /// The value.
         value: i64,
+    },
+    /// An element of a BYTES tensor cannot be carried.
+    #[error("'{name}' element {index} {what}: ONNX Runtime takes texts in UTF-8 without NUL characters")]
+    Text {
+        /// The input.
+        name: String,
+        /// The element's position.
+        index: usize,
+        /// What it is or holds.
+        what: &'static str,
     },
     /// The file is not a graph that the backend can run.
     #[error("failed to load: {message}")]
@@ -127,13 +171,18 @@ impl NnError {
             Self::InGraph { source, .. } => source.code(),
             // Not the caller's doing: the package lacks what its own plugin asks for.
             Self::UnknownGraph { .. } => ErrorCode::PluginFailed,
-            Self::UnsupportedDevice { .. }
+            Self::NoBackend { .. }
+            | Self::UnsupportedDevice { .. }
+            | Self::UnsupportedProvider { .. }
             | Self::UnsupportedDatatype { .. }
             | Self::UnsupportedOperator { .. } => ErrorCode::Unsupported,
-            Self::ValueOutOfRange { .. } | Self::Load { .. } | Self::Signature(_) | Self::Run { .. } => {
-                ErrorCode::InvalidArgument
-            }
-            Self::Output { .. } | Self::Panicked { .. } => ErrorCode::Internal,
+            Self::ValueOutOfRange { .. }
+            | Self::Text { .. }
+            | Self::CannotBatch { .. }
+            | Self::Load { .. }
+            | Self::Signature(_)
+            | Self::Run { .. } => ErrorCode::InvalidArgument,
+            Self::Library { .. } | Self::Output { .. } | Self::Panicked { .. } => ErrorCode::Internal,
             Self::QueueFull { .. } | Self::Stopped { .. } => ErrorCode::Unavailable,
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
         }

@@ -1,24 +1,32 @@
 //! Inference: backends behind one trait, and the lanes that feed them.
 //!
-//! Contract: [`Graphs::load`] turns a package's graph files into lanes; [`LaneHandle::compute`] runs one and is the
-//! only way to a backend. Nothing that a caller sends can panic the host: every failure is an [`NnError`]. Cost: a
-//! compute call is one hop to the lane's thread and one back; tensors are moved, not copied. Left out on purpose:
-//! WebAssembly (the wasi-nn bindings live in `engine`) and packages.
+//! Contract: [`Backends`] says which inference libraries there are; [`Graphs::load`] turns a package's graph files into
+//! lanes; [`LaneHandle::compute`] runs one and is the only way to a backend. Nothing that a caller sends can panic the
+//! host: every failure is an [`NnError`]. Cost: a compute call is one hop to a lane's thread and one back; tensors are
+//! moved, not copied, but for the inputs of calls that run as one batch. Left out on purpose: WebAssembly (the wasi-nn
+//! bindings live in `engine`) and packages.
 
 mod backend;
+mod backends;
+mod batch;
 pub mod embedded;
 mod error;
 mod lane;
 mod onnx;
+pub mod onnxruntime;
 mod protobuf;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-pub use backend::{Backend, Graph, GraphSource, Worker};
+use vespid_types::{BackendName, Device};
+
+pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker};
+pub use backends::Backends;
 pub use error::NnError;
-pub use lane::{LaneHandle, LaneOptions};
+pub use lane::{Computed, DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, Run};
 
 /// The lanes of a package's graphs, by the names under which a plugin loads them.
 #[derive(Clone, Default)]
@@ -29,30 +37,24 @@ pub struct Graphs(Arc<BTreeMap<String, LoadedGraph>>);
 pub struct LoadedGraph {
     /// The way to the backend.
     pub lane: LaneHandle,
-    /// The backend's name, as it stands in model metadata.
-    pub backend: &'static str,
+    /// What runs it.
+    pub backend: BackendName,
+    /// Where it runs.
+    pub device: Device,
 }
 
 impl Graphs {
-    /// Loads each graph on the embedded backend and starts its lane. Blocks: reads and optimises the graphs.
+    /// Loads each graph and starts its lane. Blocks: reads and optimises the graphs.
     ///
     /// # Errors
-    /// The first graph that the backend refuses, by its name.
-    pub fn load(sources: Vec<GraphSource>) -> Result<Self, NnError> {
-        let backend = embedded::Embedded;
-        let mut graphs = BTreeMap::new();
-        for source in sources {
-            let (name, options) = (source.name.clone(), source.lane);
-            let load = std::panic::AssertUnwindSafe(|| backend.load(source));
-            let graph = std::panic::catch_unwind(load)
-                .unwrap_or_else(|_| {
-                    Err(NnError::Load { message: "the backend failed while reading it".into() })
-                })
-                .map_err(|error| error.in_graph(&name))?;
-            let lane = LaneHandle::start(&name, graph, options)?;
-            graphs.insert(name, LoadedGraph { lane, backend: backend.name() });
-        }
-        Ok(Self(Arc::new(graphs)))
+    /// The first graph that cannot be loaded, by its name.
+    pub fn load(backends: &Backends, sources: Vec<GraphSource>) -> Result<Self, NnError> {
+        let load = |source: GraphSource| {
+            let name = source.name.clone();
+            let graph = load_one(backends, source).map_err(|error| error.in_graph(&name))?;
+            Ok((name, graph))
+        };
+        Ok(Self(Arc::new(sources.into_iter().map(load).collect::<Result<_, NnError>>()?)))
     }
 
     /// The graph of that name.
@@ -73,5 +75,31 @@ impl Graphs {
             1 => self.0.values().next(),
             _ => None,
         }
+    }
+
+    /// The graphs, by their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &LoadedGraph)> {
+        self.0.iter().map(|(name, graph)| (name.as_str(), graph))
+    }
+}
+
+fn load_one(backends: &Backends, source: GraphSource) -> Result<LoadedGraph, NnError> {
+    let backend = backends.choose(&source)?;
+    let (name, options) = (source.name.clone(), source.lane);
+    let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source)))
+        .unwrap_or_else(|_| Err(NnError::Load { message: "the backend failed while reading it".into() }))?;
+    let device = loaded.device;
+    let lane = LaneHandle::start(&name, loaded, options)?;
+    Ok(LoadedGraph { lane, backend: backend.name(), device })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_graph_is_named_with_those_there_are() {
+        let error = Graphs::default().get("magika").err().unwrap();
+        assert_eq!(error.to_string(), "no graph is named 'magika'; the package has none");
     }
 }

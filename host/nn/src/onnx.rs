@@ -1,23 +1,33 @@
-//! The inputs and outputs that an ONNX file declares.
+//! What an ONNX file declares: its inputs and outputs, and whether it takes batches.
 //!
 //! Contract: names, datatypes and shapes as `ValueInfoProto` gives them (onnx.proto, IR version 3 and later); inputs
-//! that are initializers with a default are left out. Symbolic and missing dimensions become -1.
+//! that are initializers with a default are left out. Symbolic and missing dimensions become -1. A file that keeps
+//! tensors outside of itself is refused: it would make a library read whatever file it names.
 
-use rten_onnx::onnx::{DataType, GraphProto, ModelProto, ValueInfoProto};
+use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use rten_onnx::protobuf::DecodeMessage;
 use vespid_types::{Datatype, Extent, Signature, TensorSpec};
 
 use crate::NnError;
+use crate::backend::Batching;
 use crate::protobuf::{Bounded, check_end};
 
 /// Branches in loops in branches: more than any exporter writes, and few enough for what loads them to recurse.
 const MAX_DEPTH: usize = 16;
 
-/// Reads the signature of an ONNX model. What this has read is safe to be read by `rten`.
+/// What an ONNX model declares.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) signature: Signature,
+    pub(crate) batching: Batching,
+}
+
+/// Reads what an ONNX model declares. What this has read is safe to be read by `rten`.
 ///
 /// # Errors
-/// [`NnError::Load`] where the file is damaged or an input or output is not a tensor of a known rank and datatype.
-pub(crate) fn signature(file: &[u8]) -> Result<Signature, NnError> {
+/// [`NnError::Load`] where the file is damaged, keeps tensors outside of itself, or an input or output is not a tensor of a
+/// known rank and datatype.
+pub(crate) fn describe(file: &[u8]) -> Result<Described, NnError> {
     let refuse = |error: String| NnError::Load { message: format!("the file is not an ONNX model: {error}") };
     check_end(file).map_err(|error| refuse(error.to_string()))?;
     let model = ModelProto::decode(Bounded::new(file)).map_err(|error| refuse(error.to_string()))?;
@@ -27,15 +37,54 @@ pub(crate) fn signature(file: &[u8]) -> Result<Signature, NnError> {
     if depth(&graph) > MAX_DEPTH {
         return Err(refuse(format!("graphs lie in graphs more than {MAX_DEPTH} deep")));
     }
+    if let Some(name) = external(&graph) {
+        return Err(NnError::Load {
+            message: format!(
+                "the tensor '{name}' is kept in another file: export the graph with its weights inside"
+            ),
+        });
+    }
     let has_default = |name: &Option<String>| graph.initializer.iter().any(|constant| constant.name == *name);
-    let inputs = graph
-        .input
-        .iter()
-        .filter(|input| !has_default(&input.name))
-        .map(tensor_spec)
-        .collect::<Result<_, _>>()?;
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !has_default(&input.name)).collect();
+    let specs = inputs.iter().map(|input| tensor_spec(input)).collect::<Result<_, _>>()?;
     let outputs = graph.output.iter().map(tensor_spec).collect::<Result<_, _>>()?;
-    Ok(Signature { inputs, outputs })
+    let batching = batching(inputs.into_iter().chain(&graph.output));
+    Ok(Described { signature: Signature { inputs: specs, outputs }, batching })
+}
+
+/// Whether several calls can be one run, as the first dimensions tell.
+fn batching<'a>(values: impl Iterator<Item = &'a ValueInfoProto>) -> Batching {
+    let mut known: Option<&str> = None;
+    let mut proven = true;
+    for value in values {
+        let name = value.name.as_deref().unwrap_or_default();
+        let impossible = |what: &str| Batching::Impossible { why: format!("'{name}' {what}") };
+        let tensor = value.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+        let Some(first) = tensor.and_then(|tensor| tensor.shape.as_ref()).and_then(|shape| shape.dim.first())
+        else {
+            return impossible("has no dimension");
+        };
+        if let Some(extent) = first.dim_value.filter(|extent| *extent >= 0) {
+            return impossible(&format!("has a fixed first dimension of {extent}"));
+        }
+        match (first.dim_param.as_deref().filter(|name| !name.is_empty()), known) {
+            (Some(own), Some(known)) => proven &= own == known,
+            (own, known_so_far) => known = known_so_far.or(own),
+        }
+    }
+    if proven { Batching::Plain } else { Batching::Unproven }
+}
+
+/// The name of a tensor whose data lies in another file.
+fn external(graph: &GraphProto) -> Option<&str> {
+    let outside = |tensor: &&TensorProto| {
+        tensor.data_location == Some(DataLocation::EXTERNAL) || !tensor.external_data.is_empty()
+    };
+    let attributes = || graph.node.iter().flat_map(|node| &node.attribute);
+    let constants = attributes().filter_map(|attribute| attribute.t.as_ref());
+    let mut tensors = graph.initializer.iter().chain(constants);
+    let found = tensors.find(outside).map(|tensor| tensor.name.as_deref().unwrap_or_default());
+    found.or_else(|| attributes().filter_map(|attribute| attribute.g.as_ref()).find_map(external))
 }
 
 /// How many graphs lie in each other.
@@ -109,12 +158,12 @@ mod tests {
     }
 
     fn refusal(file: &[u8]) -> String {
-        signature(file).unwrap_err().to_string()
+        describe(file).unwrap_err().to_string()
     }
 
     #[test]
     fn graphs_in_graphs_are_followed_to_a_limit() {
-        assert_eq!(signature(&nested(MAX_DEPTH)).unwrap(), Signature::default());
+        assert_eq!(describe(&nested(MAX_DEPTH)).unwrap().signature, Signature::default());
         assert!(refusal(&nested(MAX_DEPTH + 1)).contains("more than 16 deep"));
         assert!(refusal(&nested(20_000)).contains("nested too deeply"));
         let types = (0..20_000).fold(Vec::new(), |kind, _| field(4, &field(1, &kind)));
@@ -124,9 +173,9 @@ mod tests {
     #[test]
     fn half_a_model_is_none() {
         let model = [field(2, b"producer"), field(7, &field(2, b"name"))].concat();
-        assert!(signature(&model).is_ok());
+        assert!(describe(&model).is_ok());
         for length in (1..model.len()).filter(|length| *length != 10) {
-            assert!(signature(&model[..length]).is_err(), "{length}");
+            assert!(describe(&model[..length]).is_err(), "{length}");
         }
     }
 

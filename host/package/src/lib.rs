@@ -14,6 +14,6 @@ mod store;
 
 pub use archive::ArchiveLimits;
 pub use error::PackageError;
-pub use manifest::{GraphManifest, Limits, MANIFEST_FILE, Manifest};
+pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest};
 pub use path::PackagePath;
 pub use store::{Staged, Store, Stored, Verified};

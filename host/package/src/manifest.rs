@@ -4,11 +4,12 @@
 //! its files are there is checked by [`crate::Store`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
-use vespid_types::{Device, Encoding, ModelName, TensorSpec, Version};
+use vespid_types::{BackendName, Device, Encoding, ModelName, Provider, TensorSpec, Version};
 
 use crate::{PackageError, PackagePath};
 
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub outputs: Vec<TensorSpec>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[instances]`
+    pub instances: Instances,
     /// `grants.models`
     pub granted_models: BTreeSet<ModelName>,
     /// `[config]`
@@ -54,22 +57,58 @@ pub struct GraphManifest {
     /// Where it runs.
     #[serde(default)]
     pub device: Device,
-    /// How its lane queues.
+    /// Which library runs it; ONNX Runtime where its library is loaded, else the embedded one, where none is named.
+    pub backend: Option<BackendName>,
+    /// What ONNX Runtime hands its operators to; the device's usual one where none is named.
+    pub provider: Option<Provider>,
+    /// Threads of one run on the processor; one for each core, shared out among the instances, where it is not said.
+    pub threads: Option<NonZero<usize>>,
+    /// Runs of the graph that may go on at once.
+    #[serde(default = "one")]
+    pub instances: NonZero<usize>,
+    /// How its lane queues and makes batches.
     #[serde(default)]
     pub batching: Batching,
+}
+
+fn one() -> NonZero<usize> {
+    NonZero::<usize>::MIN
 }
 
 /// `batching` of a graph.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// How many calls may wait.
+    /// How many calls of each priority class may wait.
     pub queue_limit: usize,
+    /// Rows of a batch; where it is not said, as many as the host thinks right for a graph that takes batches.
+    pub max_rows: Option<u64>,
+    /// Rows for which a batch waits no longer; only with `max_delay`.
+    pub preferred_rows: Option<u64>,
+    /// How long the first call of a batch waits for others.
+    #[serde(with = "humantime_serde")]
+    pub max_delay: Duration,
 }
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { queue_limit: 256 }
+        Self { queue_limit: 256, max_rows: None, preferred_rows: None, max_delay: Duration::ZERO }
+    }
+}
+
+/// `[instances]`: what is kept of a plugin between calls.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Instances {
+    /// Instances that are kept, each for one call at a time. None: each call has a fresh one.
+    pub warm: usize,
+    /// Calls after which a kept instance is replaced.
+    pub max_calls: NonZero<u64>,
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { warm: 0, max_calls: NonZero::new(1000).unwrap_or(NonZero::<u64>::MIN) }
     }
 }
 
@@ -102,6 +141,7 @@ struct RawManifest {
     outputs: Vec<TensorSpec>,
     #[serde(default)]
     limits: Limits,
+    instances: Option<Instances>,
     #[serde(default)]
     grants: RawGrants,
     #[serde(default)]
@@ -150,9 +190,11 @@ impl Manifest {
     /// [`PackageError::Manifest`], which names the key.
     pub fn parse(text: &str) -> Result<Self, PackageError> {
         let raw: RawManifest = toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end()))?;
-        let RawManifest { model, graphs, inputs, outputs, limits, grants, config } = raw;
+        let RawManifest { model, graphs, inputs, outputs, limits, instances, grants, config } = raw;
+        graphs.iter().try_for_each(check_graph)?;
         check_graphs(&graphs, model.plugin.is_some())?;
         check_limits(&limits)?;
+        check_instances(instances.as_ref(), model.plugin.is_some())?;
         check_specs("input", &inputs)?;
         check_specs("output", &outputs)?;
         if inputs.is_empty() != outputs.is_empty() {
@@ -166,6 +208,7 @@ impl Manifest {
             inputs,
             outputs,
             limits,
+            instances: instances.unwrap_or_default(),
             granted_models: grants.models,
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
         })
@@ -182,18 +225,44 @@ fn invalid(reason: impl Into<String>) -> PackageError {
     PackageError::Manifest { reason: reason.into() }
 }
 
+const MAX_THREADS: usize = 1024;
+const MAX_SESSIONS: usize = 64;
+const MAX_ROWS: u64 = 1 << 20;
+const MAX_DELAY: Duration = Duration::from_secs(10);
+const MAX_WARM: usize = 4096;
+
+fn check_graph(graph: &GraphManifest) -> Result<(), PackageError> {
+    if graph.name.is_empty() || graph.name.len() > 128 {
+        return Err(invalid(format!("graph.name '{}': use 1 to 128 characters", graph.name)));
+    }
+    let Batching { queue_limit, max_rows, preferred_rows, max_delay } = graph.batching;
+    let rows = |rows: Option<u64>| rows.is_none_or(|rows| (1..=MAX_ROWS).contains(&rows));
+    let wrong = if !(1..=1 << 20).contains(&queue_limit) {
+        "batching.queue_limit: use 1 to 1048576"
+    } else if !rows(max_rows) {
+        "batching.max_rows: use 1 (no batches) to 1048576"
+    } else if !rows(preferred_rows) || preferred_rows.zip(max_rows).is_some_and(|(rows, max)| rows > max) {
+        "batching.preferred_rows: use 1 to batching.max_rows"
+    } else if preferred_rows.is_some() && max_delay.is_zero() {
+        "batching.preferred_rows says how many rows end a wait: give batching.max_delay too"
+    } else if max_delay > MAX_DELAY {
+        "batching.max_delay: use at most 10s"
+    } else if !max_delay.is_zero() && max_rows == Some(1) {
+        "batching.max_delay waits for a second row: give a batching.max_rows of more than 1"
+    } else if graph.threads.is_some_and(|threads| threads.get() > MAX_THREADS) {
+        "threads: use 1 to 1024"
+    } else if graph.instances.get() > MAX_SESSIONS {
+        "instances: use 1 to 64"
+    } else {
+        return Ok(());
+    };
+    Err(invalid(format!("graph '{}': {wrong}", graph.name)))
+}
+
 fn check_graphs(graphs: &[GraphManifest], has_plugin: bool) -> Result<(), PackageError> {
     let mut names = BTreeSet::new();
-    for graph in graphs {
-        if graph.name.is_empty() || graph.name.len() > 128 {
-            return Err(invalid(format!("graph.name '{}': use 1 to 128 characters", graph.name)));
-        }
-        if !names.insert(&graph.name) {
-            return Err(invalid(format!("graph.name '{}' is used twice", graph.name)));
-        }
-        if !(1..=1 << 20).contains(&graph.batching.queue_limit) {
-            return Err(invalid(format!("graph '{}': batching.queue_limit: use 1 to 1048576", graph.name)));
-        }
+    if let Some(graph) = graphs.iter().find(|graph| !names.insert(&graph.name)) {
+        return Err(invalid(format!("graph.name '{}' is used twice", graph.name)));
     }
     if !has_plugin && graphs.len() != 1 {
         return Err(invalid(format!(
@@ -212,6 +281,16 @@ fn check_limits(limits: &Limits) -> Result<(), PackageError> {
         return Err(invalid("limits.timeout: use more than 0 and at most 1h"));
     }
     Ok(())
+}
+
+fn check_instances(instances: Option<&Instances>, has_plugin: bool) -> Result<(), PackageError> {
+    match instances {
+        Some(_) if !has_plugin => {
+            Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"))
+        }
+        Some(instances) if instances.warm > MAX_WARM => Err(invalid("instances.warm: use 0 to 4096")),
+        _ => Ok(()),
+    }
 }
 
 fn check_specs(kind: &str, specs: &[TensorSpec]) -> Result<(), PackageError> {
@@ -236,7 +315,11 @@ mod tests {
         file = "model.onnx"
         encoding = "onnx"
         device = "cpu"
-        batching = { queue_limit = 8 }
+        backend = "onnxruntime"
+        provider = "cpu"
+        threads = 2
+        instances = 3
+        batching = { queue_limit = 8, max_rows = 32, preferred_rows = 16, max_delay = "2ms" }
         [[input]]
         name = "file"
         datatype = "BYTES"
@@ -248,6 +331,9 @@ mod tests {
         [limits]
         memory = "64MiB"
         timeout = "1s"
+        [instances]
+        warm = 4
+        max_calls = 100
         [grants]
         models = ["iris"]
         [config]
@@ -261,7 +347,13 @@ mod tests {
         assert_eq!(manifest.name.as_str(), "file-type");
         assert_eq!(manifest.limits.memory, ByteSize::mib(64));
         assert_eq!(manifest.limits.timeout, Duration::from_secs(1));
-        assert_eq!(manifest.graphs[0].batching.queue_limit, 8);
+        let graph = &manifest.graphs[0];
+        assert_eq!((graph.backend, graph.provider), (Some(BackendName::Onnxruntime), Some(Provider::Cpu)));
+        assert_eq!((graph.threads.map(NonZero::get), graph.instances.get()), (Some(2), 3));
+        let Batching { queue_limit, max_rows, preferred_rows, max_delay } = graph.batching;
+        assert_eq!((queue_limit, max_rows, preferred_rows), (8, Some(32), Some(16)));
+        assert_eq!(max_delay, Duration::from_millis(2));
+        assert_eq!((manifest.instances.warm, manifest.instances.max_calls.get()), (4, 100));
         assert_eq!(manifest.config["threshold"], "0.5");
         assert_eq!(manifest.files().count(), 2);
     }
@@ -275,6 +367,25 @@ mod tests {
             (format!("{minimal}{graph}{graph}"), "'g' is used twice"),
             (format!("{minimal}{graph}device = 'npu'\n"), "'npu' is not a device"),
             (format!("{minimal}{graph}batching = {{ max_row = 1 }}\n"), "max_row"),
+            (format!("{minimal}{graph}batching = {{ max_rows = 0 }}\n"), "batching.max_rows: use 1"),
+            (format!("{minimal}{graph}batching = {{ preferred_rows = 4 }}\n"), "give batching.max_delay too"),
+            (
+                format!(
+                    "{minimal}{graph}batching = {{ max_rows = 2, preferred_rows = 4, max_delay = '1ms' }}\n"
+                ),
+                "use 1 to batching.max_rows",
+            ),
+            (
+                format!("{minimal}{graph}batching = {{ max_rows = 1, max_delay = '1ms' }}\n"),
+                "batching.max_rows of more than 1",
+            ),
+            (format!("{minimal}{graph}batching = {{ max_delay = '1m' }}\n"), "use at most 10s"),
+            (format!("{minimal}{graph}threads = 0\n"), "threads"),
+            (format!("{minimal}{graph}instances = 65\n"), "instances: use 1 to 64"),
+            (format!("{minimal}{graph}backend = 'tensorflow'\n"), "tensorflow"),
+            (format!("{minimal}{graph}provider = 'rocm'\n"), "rocm"),
+            (format!("{minimal}{graph}[instances]\nwarm = 1\n"), "about a plugin's"),
+            (format!("{minimal}plugin = 'p.wasm'\n[instances]\nwarm = 5000\n"), "instances.warm"),
             (format!("{minimal}{graph}[limits]\nmemory = '8GiB'\n"), "limits.memory"),
             (format!("{minimal}{graph}[limits]\ntimeout = '0s'\n"), "limits.timeout"),
             (format!("{minimal}{graph}[model2]\n"), "model2"),

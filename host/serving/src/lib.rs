@@ -8,8 +8,11 @@ mod catalog;
 mod model;
 mod predictor;
 mod repository;
+mod stats;
 
 pub use catalog::{IndexEntry, State};
 pub use model::ReadyModel;
 pub use predictor::{Predictor, PredictorOptions};
 pub use repository::{Repository, RepositoryOptions};
+pub use stats::{Span, Statistics};
+pub use vespid_engine::PluginUsage;

@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext};
-use vespid_nn::{GraphSource, Graphs, LaneOptions, LoadedGraph};
-use vespid_package::{GraphManifest, Manifest};
+use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions};
+use vespid_nn::{Backends, Computed, GraphSource, Graphs, LaneOptions, LoadedGraph};
+use vespid_package::{Batching, GraphManifest, Manifest};
 use vespid_types::{
-    Deadline, Error, ErrorCode, ModelName, NamedTensor, Parameters, Request, Response, Result, Signature,
-    Version,
+    Deadline, Device, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
+    Result, Signature, Version,
 };
+
+use crate::stats::{Counters, Statistics};
 
 /// How long a plugin may take to describe itself, whatever its own limit.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,6 +26,7 @@ pub struct ReadyModel {
     timeout: Duration,
     platform: String,
     body: Body,
+    counters: Counters,
 }
 
 enum Body {
@@ -42,14 +45,14 @@ impl CompiledModel {
     /// Compiles the plugin and loads the graphs of the package in `dir`. Blocks.
     pub(crate) fn build(
         engine: &Engine,
+        backends: &Backends,
         manifest: Manifest,
         dir: &Path,
         peers: Arc<dyn Peers>,
     ) -> Result<Self> {
         let sources = manifest.graphs.iter().map(|graph| graph_source(graph, dir)).collect::<Result<_>>()?;
-        let graphs = Graphs::load(sources)?;
-        let backend =
-            manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).map(|graph| graph.backend);
+        let graphs = Graphs::load(backends, sources)?;
+        let first = manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).cloned();
         let (body, platform) = match (&manifest.plugin, graphs.single()) {
             (Some(file), _) => {
                 let component = read(&dir.join(file))?;
@@ -59,16 +62,19 @@ impl CompiledModel {
                     graphs,
                     config: manifest.config.clone(),
                     memory_limit: manifest.limits.memory,
+                    instances: PoolOptions {
+                        warm: manifest.instances.warm,
+                        max_calls: manifest.instances.max_calls,
+                    },
                     granted_models: manifest.granted_models.clone(),
                     peers: Some(peers),
                 };
                 let plugin = Plugin::compile(engine, &component, context)?;
-                (
-                    Body::Plugin(plugin),
-                    backend.map_or("vespid_plugin".to_owned(), |b| format!("vespid_plugin_{b}")),
-                )
+                let platform = first
+                    .map_or("vespid_plugin".to_owned(), |graph| format!("vespid_plugin_{}", runner(&graph)));
+                (Body::Plugin(plugin), platform)
             }
-            (None, Some(graph)) => (Body::Native(graph.clone()), format!("onnx_{}", graph.backend)),
+            (None, Some(graph)) => (Body::Native(graph.clone()), format!("onnx_{}", runner(graph))),
             (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
         };
         Ok(Self { manifest, platform, body })
@@ -90,7 +96,16 @@ impl CompiledModel {
                 "[[input]] and [[output]] of model.toml say {written:?}; the model itself says {described:?}"
             )));
         }
-        Ok(ReadyModel { name, version, signature: described, timeout: limits.timeout, platform, body })
+        let counters = Counters::default();
+        Ok(ReadyModel {
+            name,
+            version,
+            signature: described,
+            timeout: limits.timeout,
+            platform,
+            body,
+            counters,
+        })
     }
 }
 
@@ -104,13 +119,26 @@ fn undescribed(error: EngineError) -> Error {
 }
 
 fn graph_source(graph: &GraphManifest, dir: &Path) -> Result<GraphSource> {
+    let Batching { queue_limit, max_rows, preferred_rows, max_delay } = graph.batching;
     Ok(GraphSource {
         name: graph.name.clone(),
         data: read(&dir.join(&graph.file))?.into(),
         encoding: graph.encoding,
+        backend: graph.backend,
         device: graph.device,
-        lane: LaneOptions { queue_limit: graph.batching.queue_limit },
+        provider: graph.provider,
+        threads: graph.threads,
+        instances: graph.instances,
+        lane: LaneOptions { queue_limit, max_rows, preferred_rows, max_delay },
     })
+}
+
+/// What runs a graph, and where, unless that is the processor.
+fn runner(graph: &LoadedGraph) -> String {
+    match graph.device {
+        Device::Gpu(_) => format!("{}_{}", graph.backend, graph.device),
+        Device::Cpu | Device::Auto => graph.backend.to_string(),
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
@@ -136,15 +164,34 @@ impl ReadyModel {
         &self.signature
     }
 
-    /// What runs the model, for its metadata: `vespid_plugin_embedded`, `onnx_embedded` and the like.
+    /// What runs the model, for its metadata: `vespid_plugin_embedded`, `onnx_onnxruntime_gpu:0` and the like.
     #[must_use]
     pub fn platform(&self) -> &str {
         &self.platform
     }
 
+    /// What it has done so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let plugin = match &self.body {
+            Body::Plugin(plugin) => Some(plugin.usage()),
+            Body::Native(_) => None,
+        };
+        self.counters.read(plugin)
+    }
+
     /// Checks, runs and checks again. `depth` counts the models that led to this call.
     pub(crate) async fn predict(&self, request: Request, depth: u8) -> Result<Response> {
-        let Request { id, parameters, inputs, outputs: requested, deadline, .. } = request;
+        let began = Instant::now();
+        let rows =
+            request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
+        let answered = self.answer(request, depth).await;
+        self.counters.request(rows, began.elapsed(), answered.is_ok());
+        answered
+    }
+
+    async fn answer(&self, request: Request, depth: u8) -> Result<Response> {
+        let Request { id, parameters, inputs, outputs: requested, deadline, priority, .. } = request;
         self.signature.check_inputs(&inputs).map_err(|error| Error::invalid(error.to_string()))?;
         self.signature.check_requested(&requested).map_err(|error| Error::invalid(error.to_string()))?;
         let own = Deadline::after(self.timeout);
@@ -157,12 +204,17 @@ impl ReadyModel {
         }
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
-                let call =
-                    Call { id: id.clone(), deadline, depth, inputs, outputs: requested.clone(), parameters };
+                let (id, outputs) = (id.clone(), requested.clone());
+                let call = Call { id, deadline, priority, depth, inputs, outputs, parameters };
                 let answer = plugin.call(call).await?;
+                self.counters.runs(&answer.runs);
                 (answer.outputs, answer.parameters)
             }
-            Body::Native(graph) => (compute(graph, inputs, deadline).await?, Parameters::new()),
+            Body::Native(graph) => {
+                let computed = compute(graph, inputs, deadline, priority).await?;
+                self.counters.runs(&[computed.run]);
+                (computed.outputs, Parameters::new())
+            }
         };
         let outputs = self.select(outputs, &requested)?;
         Ok(Response { model: self.name.clone(), version: self.version, id, parameters, outputs })
@@ -202,8 +254,10 @@ async fn compute(
     graph: &LoadedGraph,
     inputs: Vec<NamedTensor>,
     deadline: Deadline,
-) -> Result<Vec<NamedTensor>> {
-    match tokio::time::timeout_at(deadline.instant().into(), graph.lane.compute(inputs, deadline)).await {
+    priority: Priority,
+) -> Result<Computed> {
+    let computing = graph.lane.compute(inputs, deadline, priority);
+    match tokio::time::timeout_at(deadline.instant().into(), computing).await {
         Ok(outputs) => Ok(outputs?),
         Err(_) => {
             Err(Error::new(ErrorCode::DeadlineExceeded, "the model did not answer before the deadline"))

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use vespid_engine::Engine;
+use vespid_nn::Backends;
 use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store, Stored, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
@@ -26,8 +27,12 @@ const COMPILE_AT_ONCE: usize = 2;
 const COMMANDS_WAITING: usize = 64;
 
 /// What a [`Repository`] is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct RepositoryOptions {
+    /// What runs the plugins.
+    pub engine: Engine,
+    /// What runs the graphs.
+    pub backends: Backends,
     /// How large an uploaded package may be.
     pub max_package: ByteSize,
 }
@@ -42,6 +47,7 @@ pub struct Repository {
 struct Shared {
     store: Arc<Store>,
     engine: Engine,
+    backends: Backends,
     predictor: Predictor,
     limits: ArchiveLimits,
     compiling: Semaphore,
@@ -49,7 +55,7 @@ struct Shared {
 }
 
 enum Command {
-    Commit { package: Verified, ready: Arc<ReadyModel>, reply: oneshot::Sender<Result<()>> },
+    Commit { package: Box<Verified>, ready: Arc<ReadyModel>, reply: oneshot::Sender<Result<()>> },
     Remove { name: ModelName, version: Version, reply: oneshot::Sender<Result<()>> },
 }
 
@@ -58,17 +64,14 @@ impl Repository {
     ///
     /// # Errors
     /// Where the store cannot be listed.
-    pub fn start(
-        store: Store,
-        engine: Engine,
-        predictor: Predictor,
-        options: RepositoryOptions,
-    ) -> Result<Self> {
+    pub fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
+        let RepositoryOptions { engine, backends, max_package } = options;
         let stored = store.list()?;
-        let limits = ArchiveLimits { size: options.max_package, entries: 1024 };
+        let limits = ArchiveLimits { size: max_package, entries: 1024 };
         let shared = Arc::new(Shared {
             store: Arc::new(store),
             engine,
+            backends,
             predictor,
             limits,
             compiling: Semaphore::new(COMPILE_AT_ONCE),
@@ -117,6 +120,7 @@ impl Repository {
             .await
             .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
         let ready = Arc::new(ready);
+        let package = Box::new(package);
         self.ask(|reply| Command::Commit { package, ready, reply }).await
     }
 
@@ -171,8 +175,9 @@ impl Shared {
             .acquire()
             .await
             .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
-        let (engine, peers) = (self.engine.clone(), self.predictor.peers());
-        let compiled = blocking(move || CompiledModel::build(&engine, manifest, &dir, peers)).await?;
+        let (engine, backends, peers) = (self.engine.clone(), self.backends.clone(), self.predictor.peers());
+        let compiled =
+            blocking(move || CompiledModel::build(&engine, &backends, manifest, &dir, peers)).await?;
         compiled.describe().await
     }
 
@@ -196,7 +201,7 @@ async fn serve(shared: Arc<Shared>, stored: Vec<Stored>, mut inbox: mpsc::Receiv
     while let Some(command) = inbox.recv().await {
         match command {
             Command::Commit { package, ready, reply } => {
-                let _ = reply.send(commit(&shared, package, ready).await);
+                let _ = reply.send(commit(&shared, *package, ready).await);
             }
             Command::Remove { name, version, reply } => {
                 let _ = reply.send(remove(&shared, name, version).await);

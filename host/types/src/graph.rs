@@ -1,4 +1,4 @@
-//! How a graph is encoded and where it runs, as `model.toml` names them.
+//! How a graph is encoded, and what runs it where, as `model.toml` names them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +11,75 @@ use serde::{Deserialize, Serialize};
 pub enum Encoding {
     /// An ONNX `ModelProto`.
     Onnx,
+}
+
+/// The inference library that runs a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// The one inside the binary: pure Rust, on the processor.
+    Embedded,
+    /// ONNX Runtime, whose library is loaded at run time.
+    Onnxruntime,
+}
+
+impl BackendName {
+    /// The name as `model.toml` and model metadata write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Onnxruntime => "onnxruntime",
+        }
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What ONNX Runtime hands a graph's operators to ("execution provider").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// ONNX Runtime's own kernels on the processor.
+    Cpu,
+    /// NVIDIA's CUDA, on a graphics processor.
+    Cuda,
+    /// NVIDIA's TensorRT, on a graphics processor.
+    Tensorrt,
+    /// Intel's OpenVINO, on the processor.
+    Openvino,
+}
+
+impl Provider {
+    /// Every provider.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Cuda, Self::Tensorrt, Self::Openvino];
+
+    /// The name as `model.toml` writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Tensorrt => "tensorrt",
+            Self::Openvino => "openvino",
+        }
+    }
+
+    /// Whether it runs graphs on a graphics processor.
+    #[must_use]
+    pub const fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda | Self::Tensorrt)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Where a graph runs.

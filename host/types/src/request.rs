@@ -58,6 +58,23 @@ impl Deadline {
     }
 }
 
+/// Whose turn it is where several requests wait: a mode of serving each, the most urgent first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Somebody waits for the answer.
+    #[default]
+    Online,
+    /// A consumer that is to keep up with its stream.
+    Stream,
+    /// A job that has time.
+    Batch,
+}
+
+impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Online, Self::Stream, Self::Batch];
+}
+
 /// A request for a prediction.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -73,6 +90,8 @@ pub struct Request {
     pub outputs: Vec<String>,
     /// An earlier deadline than the model's own time limit, where the caller set one.
     pub deadline: Option<Deadline>,
+    /// Its turn where it has to wait.
+    pub priority: Priority,
 }
 
 /// The answer to a [`Request`].

@@ -20,10 +20,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 use vespid_engine::{Call, Engine, EngineOptions, Plugin, PluginContext};
 use vespid_ingress::Api;
-use vespid_nn::{GraphSource, Graphs, LaneOptions};
+use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions};
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
-use vespid_types::{Datatype, Deadline, Device, Encoding, NamedTensor, Parameters, Shape, Tensor};
+use vespid_types::{Datatype, Deadline, Device, Encoding, NamedTensor, Parameters, Priority, Shape, Tensor};
 
 use bare::Bare;
 use http::Clients;
@@ -55,6 +55,7 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
         graphs,
         config: Default::default(),
         memory_limit: ByteSize::mib(64),
+        instances: Default::default(),
         granted_models: Default::default(),
         peers: None,
     };
@@ -71,7 +72,15 @@ fn floats(name: &str, values: &[f32], shape: &[u64]) -> NamedTensor {
 
 fn call(inputs: Vec<NamedTensor>) -> Call {
     let deadline = Deadline::after(Duration::from_secs(60));
-    Call { id: None, deadline, depth: 0, inputs, outputs: vec![], parameters: Parameters::new() }
+    Call {
+        id: None,
+        deadline,
+        priority: Priority::Online,
+        depth: 0,
+        inputs,
+        outputs: vec![],
+        parameters: Parameters::new(),
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -114,10 +123,15 @@ fn iris_in_process(criterion: &mut Criterion) {
         name: "iris".to_owned(),
         data: data.into(),
         encoding: Encoding::Onnx,
+        backend: None,
         device: Device::Cpu,
-        lane: LaneOptions { queue_limit: 256 },
+        provider: None,
+        threads: None,
+        instances: std::num::NonZero::<usize>::MIN,
+        lane: LaneOptions::default(),
     };
-    let load = || Graphs::load(vec![source(package_file("iris", "iris.onnx"))]).unwrap();
+    let load =
+        || Graphs::load(&Backends::embedded(), vec![source(package_file("iris", "iris.onnx"))]).unwrap();
     let row = [5.1, 3.5, 1.4, 0.2];
     let runtime = runtime();
 
@@ -127,7 +141,7 @@ fn iris_in_process(criterion: &mut Criterion) {
     group.bench_function("graph, native", |bencher| {
         bencher.iter(|| {
             let deadline = Deadline::after(Duration::from_secs(60));
-            runtime.block_on(lane.compute(vec![x.clone()], deadline)).unwrap()
+            runtime.block_on(lane.compute(vec![x.clone()], deadline, Priority::Online)).unwrap()
         });
     });
 

@@ -4,13 +4,13 @@
 //! that the model served is the one that the reference client runs. Its graph is then rewritten so that the embedded
 //! backend rounds as that client does (plugins/file-type/graph).
 
-use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::python::{self, Pin};
+use super::wheel;
 use crate::context::Context;
 use crate::scratch::{self, Scratch};
 use crate::ui::{self, Outcome, Step};
@@ -63,11 +63,8 @@ fn rewrite(cx: &Context, step: &mut Step<'_>, assets: &Path) -> Result<bool> {
 
 fn fetch(cx: &Context, step: &mut Step<'_>, pin: &Pin, place: &Path) -> Result<()> {
     let scratch = Scratch::new(cx, "magika")?;
-    let wheel = download(cx, step, pin, &scratch)?;
-    let unpacked = scratch.folder("unpacked")?;
-    let mut unpack = cx.command("python3");
-    unpack.args(["-m", "zipfile", "--extract"]).args([&wheel, &unpacked]);
-    step.run(unpack)?;
+    // Every wheel of a version holds the same model.
+    let unpacked = wheel::unpack(cx, step, pin, "magika", &scratch)?;
     let finished = scratch.folder("finished")?;
     for file in FILES {
         let file = unpacked.join(file.replace("{version}", &pin.version));
@@ -76,20 +73,6 @@ fn fetch(cx: &Context, step: &mut Step<'_>, pin: &Pin, place: &Path) -> Result<(
     }
     mark(&finished, &pin.version)?;
     scratch::publish(&finished, place)
-}
-
-/// Loads the wheel for this machine; every wheel of a version holds the same model.
-fn download(cx: &Context, step: &mut Step<'_>, pin: &Pin, scratch: &Scratch) -> Result<PathBuf> {
-    let list = scratch.path().join("requirements.txt");
-    fs::write(&list, &pin.lines)?;
-    let wheels = scratch.folder("wheels")?;
-    let mut command = python::pip(cx, OsStr::new("python3"));
-    command.args(["download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]);
-    command.arg("--dest").arg(&wheels).arg("--requirement").arg(&list);
-    step.note(&format!("loading magika {} (16 MB)", pin.version));
-    step.run(command).context("pip cannot load magika: are python3, its pip and a network there?")?;
-    let mut files = fs::read_dir(&wheels)?;
-    Ok(files.next().context("pip loaded nothing")??.path())
 }
 
 fn copy(from: &Path, to: &Path, version: &str) -> Result<()> {

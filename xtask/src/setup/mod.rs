@@ -3,9 +3,11 @@
 mod debian;
 mod guest;
 mod magika;
+pub(crate) mod onnxruntime;
 pub(crate) mod python;
 mod sysroot;
 pub(crate) mod tool;
+mod wheel;
 
 use std::fmt;
 use std::fs::File;
@@ -25,18 +27,22 @@ pub(crate) enum Part {
     Nextest,
     /// The model of the file-type package.
     Magika,
+    /// The library of ONNX Runtime.
+    Onnxruntime,
     /// Python clients that the tests compare with.
     Python,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Guest, Self::Nextest, Self::Magika, Self::Python];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Guest, Self::Nextest, Self::Magika, Self::Onnxruntime, Self::Python];
 
     fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Guest => guest::ensure(cx),
             Self::Nextest => tool::NEXTEST.ensure(cx),
             Self::Magika => magika::ensure(cx),
+            Self::Onnxruntime => onnxruntime::ensure(cx),
             Self::Python => python::ensure(cx),
         }
     }
@@ -48,6 +54,7 @@ impl fmt::Display for Part {
             Self::Guest => "guest",
             Self::Nextest => "nextest",
             Self::Magika => "magika",
+            Self::Onnxruntime => "onnxruntime",
             Self::Python => "python",
         })
     }

@@ -1,5 +1,6 @@
 //! `vespid doctor`: what is here and what is missing, and what to do about it.
 
+mod backends;
 mod machine;
 
 use clap::Args;
@@ -10,6 +11,7 @@ use vespid_toolchain::{GuestTarget, GuestToolchain, Rustc};
 
 use crate::client::{Client, ServerUrl};
 use crate::failure::Failure;
+use crate::onnxruntime;
 use crate::serve::DEFAULT_MAX_INSTANCES;
 use crate::ui::{self, BAD, GOOD, WARN};
 
@@ -28,6 +30,8 @@ pub(crate) struct DoctorArgs {
     /// A server to reach too
     #[arg(long, value_name = "URL", env = "VESPID_SERVER", hide_env = true)]
     server: Option<ServerUrl>,
+    #[command(flatten)]
+    onnxruntime: onnxruntime::Choice,
 }
 
 /// How a check came out.
@@ -71,9 +75,10 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         machine::memory(),
         machine::cache(),
         engine(),
-        embedded(),
-        compiler(),
+        backends::embedded(),
     ];
+    checks.extend(backends::onnxruntime(&args.onnxruntime));
+    checks.push(compiler());
     checks.extend(GuestTarget::ALL.map(guests));
     checks.extend(args.server.as_ref().map(server));
     print(&checks)?;
@@ -118,11 +123,6 @@ fn engine() -> Check {
             "serve with a smaller --max-instances, or raise the limit of address space (ulimit -v)",
         ),
     }
-}
-
-fn embedded() -> Check {
-    let carried = vespid_nn::embedded::CARRIED;
-    Check::ok("backend embedded", format!("ONNX on the CPU (rten); carries {carried}"))
 }
 
 fn compiler() -> Check {

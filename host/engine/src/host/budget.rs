@@ -24,6 +24,11 @@ impl Budget {
         self.exceeded
     }
 
+    /// Forgets a denial, before the next call.
+    pub(crate) fn begin(&mut self) {
+        self.exceeded = false;
+    }
+
     /// Takes `bytes`; `false` where that would exceed the limit.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         match self.used.checked_add(bytes) {

@@ -3,46 +3,65 @@
 mod budget;
 #[expect(unreachable_pub, reason = "the bindings re-export its resources, which takes `pub`")]
 pub(crate) mod nn;
+pub(crate) mod reads;
 mod services;
 #[expect(unreachable_pub, reason = "as for `nn`")]
 pub(crate) mod tensors;
 
 use std::sync::Arc;
 
-use vespid_types::Deadline;
+use vespid_nn::Run;
+use vespid_types::{Deadline, Priority};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::plugin::PluginContext;
 use budget::Budget;
 
-/// How many handles a call may hold at once.
+/// How many handles an instance may hold at once.
 const MAX_HANDLES: usize = 1 << 16;
 
-/// The state of one call, inside its store.
+/// The state of an instance, inside its store.
 pub(crate) struct HostState {
     pub(crate) context: Arc<PluginContext>,
     pub(crate) budget: Budget,
-    pub(crate) deadline: Deadline,
-    request_id: Option<String>,
-    depth: u8,
-    log_lines: u32,
+    pub(crate) call: CallState,
     table: ResourceTable,
+    /// Tensors in the table.
+    tensors: usize,
     /// Made when a guest first calls WASI: most never do.
     wasi: Option<WasiCtx>,
 }
 
+/// What belongs to the call that the instance answers.
+pub(crate) struct CallState {
+    pub(crate) deadline: Deadline,
+    pub(crate) priority: Priority,
+    pub(crate) request_id: Option<String>,
+    /// How many calls of other models led to this one.
+    pub(crate) depth: u8,
+    /// Runs of graphs that the call had a part in.
+    pub(crate) runs: Vec<Run>,
+    log_lines: u32,
+}
+
+impl CallState {
+    pub(crate) fn new(deadline: Deadline, priority: Priority, request_id: Option<String>, depth: u8) -> Self {
+        Self { deadline, priority, request_id, depth, runs: Vec::new(), log_lines: 0 }
+    }
+}
+
 impl HostState {
-    pub(crate) fn new(
-        context: Arc<PluginContext>,
-        deadline: Deadline,
-        request_id: Option<String>,
-        depth: u8,
-    ) -> Self {
+    pub(crate) fn new(context: Arc<PluginContext>, call: CallState) -> Self {
         let budget = Budget::new(context.memory_limit.as_u64());
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        Self { context, budget, deadline, request_id, depth, log_lines: 0, table, wasi: None }
+        Self { context, budget, call, table, tensors: 0, wasi: None }
+    }
+
+    /// Whether the guest holds tensors, which after a call are somebody's who is gone.
+    pub(crate) fn holds_tensors(&self) -> bool {
+        self.tensors > 0
     }
 }
 

@@ -4,10 +4,11 @@
 //! code and text say why. Cost: tensors move to the lane and back; nothing is copied here.
 
 use vespid_nn::{LaneHandle, NnError};
-use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Tensor};
+use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Tensor, note_copy};
 use wasmtime::component::Resource;
 
 use super::HostState;
+use super::reads;
 use super::tensors::GuestTensor;
 use crate::bindings::wasi::nn::errors::{self, ErrorCode as WitCode};
 use crate::bindings::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
@@ -69,7 +70,7 @@ impl HostState {
     }
 
     fn take_nn(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Tensor> {
-        let NnTensor(GuestTensor { tensor, charged }) = self.table.delete(handle)?;
+        let NnTensor(GuestTensor { tensor, charged }) = self.forget(handle)?;
         self.budget.give_back(charged);
         Ok(tensor)
     }
@@ -78,7 +79,7 @@ impl HostState {
         let tensor = self.charge(tensor)?;
         let tensor = NnTensor::new(tensor)
             .map_err(|(_, reason)| wasmtime::format_err!("a graph's output: {reason}"))?;
-        Ok(self.table.push(tensor)?)
+        self.keep(tensor)
     }
 }
 
@@ -109,6 +110,7 @@ impl tensor::HostTensor for HostState {
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<NnTensor>> {
         let shape: Shape = dimensions.iter().map(|extent| u64::from(*extent)).collect();
+        note_copy(data.len());
         // wasi-nn's constructor cannot fail, so that wrong data traps.
         let tensor = Tensor::new(datatype(ty), shape, data.into())
             .map_err(|error| wasmtime::format_err!("a wasi-nn tensor: {error}"))?;
@@ -126,9 +128,8 @@ impl tensor::HostTensor for HostState {
             .ok_or_else(|| wasmtime::format_err!("wasi-nn has no such datatype"))
     }
 
-    fn data(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u8>> {
-        let NnTensor(tensor) = self.table.get(&handle)?;
-        Ok(tensor.tensor.data().to_vec())
+    fn data(&mut self, _handle: Resource<NnTensor>) -> wasmtime::Result<Vec<u8>> {
+        reads::shadowed()
     }
 
     fn drop(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<()> {
@@ -184,10 +185,11 @@ impl inference::HostGraphExecutionContext for HostState {
             .into_iter()
             .map(|(name, handle)| Ok(NamedTensor { name, tensor: self.take_nn(handle)? }))
             .collect::<wasmtime::Result<Vec<_>>>()?;
-        match lane.compute(inputs, self.deadline).await {
-            Ok(outputs) => {
+        match lane.compute(inputs, self.call.deadline, self.call.priority).await {
+            Ok(computed) => {
+                self.call.runs.push(computed.run);
                 let push = |NamedTensor { name, tensor }| Ok((name, self.push_nn(tensor)?));
-                outputs.into_iter().map(push).collect::<wasmtime::Result<_>>().map(Ok)
+                computed.outputs.into_iter().map(push).collect::<wasmtime::Result<_>>().map(Ok)
             }
             Err(error) => self.fail_with(&error),
         }

@@ -22,15 +22,15 @@ impl host::Host for HostState {
     }
 
     fn log(&mut self, level: LogLevel, message: String) -> wasmtime::Result<()> {
-        self.log_lines = self.log_lines.saturating_add(1);
+        self.call.log_lines = self.call.log_lines.saturating_add(1);
         let end = message.floor_char_boundary(MAX_LOG_LINE);
-        let message = match self.log_lines {
+        let message = match self.call.log_lines {
             ..MAX_LOG_LINES => message.get(..end).unwrap_or_default(),
             MAX_LOG_LINES => "further lines of this call are left out",
             _ => return Ok(()),
         };
         let (model, version) = (&self.context.model, self.context.version);
-        let request = self.request_id.as_deref().unwrap_or_default();
+        let request = self.call.request_id.as_deref().unwrap_or_default();
         match level {
             LogLevel::Trace => tracing::trace!(target: "plugin", %model, %version, request, "{message}"),
             LogLevel::Debug => tracing::debug!(target: "plugin", %model, %version, request, "{message}"),
@@ -42,7 +42,7 @@ impl host::Host for HostState {
     }
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
-        Ok(u64::try_from(self.deadline.remaining().as_nanos()).unwrap_or(u64::MAX))
+        Ok(u64::try_from(self.call.deadline.remaining().as_nanos()).unwrap_or(u64::MAX))
     }
 
     async fn infer(
@@ -54,7 +54,7 @@ impl host::Host for HostState {
         let inputs = convert::take_all(self, inputs)?;
         let asked = self.peer_request(&model, version.as_deref(), inputs);
         let answer = match asked {
-            Ok((peers, request)) => peers.infer(request, self.depth.saturating_add(1)).await,
+            Ok((peers, request)) => peers.infer(request, self.call.depth.saturating_add(1)).await,
             Err(error) => Err(error),
         };
         match answer {
@@ -71,7 +71,7 @@ impl HostState {
     fn receive(&mut self, outputs: Vec<NamedTensor>) -> wasmtime::Result<Vec<WitNamedTensor>> {
         let mut receive_one = |NamedTensor { name, tensor }| {
             let tensor = self.charge(tensor)?;
-            Ok(WitNamedTensor { name, tensor: self.table.push(tensor)? })
+            Ok(WitNamedTensor { name, tensor: self.keep(tensor)? })
         };
         outputs.into_iter().map(&mut receive_one).collect()
     }
@@ -91,7 +91,7 @@ impl HostState {
                 "a call of model '{name}' is not granted: list it as `models` under [grants] in model.toml"
             )));
         }
-        if self.depth >= MAX_DEPTH {
+        if self.call.depth >= MAX_DEPTH {
             return Err(denied(format!("models call each other more than {MAX_DEPTH} deep")));
         }
         let peers = self
@@ -101,11 +101,12 @@ impl HostState {
             .ok_or_else(|| denied("this host serves no other models".to_owned()))?;
         let request = Request {
             model: ModelRef { name, version },
-            id: self.request_id.clone(),
+            id: self.call.request_id.clone(),
             parameters: Parameters::new(),
             inputs,
             outputs: Vec::new(),
-            deadline: Some(self.deadline),
+            deadline: Some(self.call.deadline),
+            priority: self.call.priority,
         };
         Ok((peers, request))
     }

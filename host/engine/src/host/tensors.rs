@@ -1,14 +1,16 @@
 //! `vespid:model/tensors`: tensors that stay with the host until the guest reads them.
 //!
-//! Cost: a guest's write and read copy once, into and out of its memory, because that memory ends with the call; lending,
-//! taking and handing over to wasi-nn copy nothing.
+//! Cost: a guest's write and read copy once, out of and into its memory, because that memory ends with the call; lending,
+//! taking and handing over to wasi-nn copy nothing. What reads data is in [`super::reads`], for the bindings would copy
+//! twice.
 
 use bytesize::ByteSize;
-use vespid_types::{Datatype, Shape, Tensor};
+use vespid_types::{Datatype, Shape, Tensor, note_copy};
 use wasmtime::component::Resource;
 
 use super::HostState;
 use super::nn::NnTensor;
+use super::reads;
 use crate::bindings::vespid::model::tensors::{self, Datatype as WitDatatype, TensorError};
 
 /// What a handle costs besides its data.
@@ -32,12 +34,26 @@ pub(super) struct OverBudget {
 impl HostState {
     /// Puts a tensor of the request into the table; it is not charged.
     pub(crate) fn lend(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<GuestTensor>> {
-        Ok(self.table.push(GuestTensor { tensor, charged: 0 })?)
+        self.keep(GuestTensor { tensor, charged: 0 })
+    }
+
+    /// Puts a tensor into the table, and so in the guest's hands.
+    pub(super) fn keep<T: Send + 'static>(&mut self, tensor: T) -> wasmtime::Result<Resource<T>> {
+        let handle = self.table.push(tensor)?;
+        self.tensors += 1;
+        Ok(handle)
+    }
+
+    /// Takes a tensor out of the table.
+    pub(super) fn forget<T: Send + 'static>(&mut self, handle: Resource<T>) -> wasmtime::Result<T> {
+        let tensor = self.table.delete(handle)?;
+        self.tensors = self.tensors.saturating_sub(1);
+        Ok(tensor)
     }
 
     /// Takes a tensor that the guest gave away.
     pub(crate) fn take(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Tensor> {
-        let GuestTensor { tensor, charged } = self.table.delete(handle)?;
+        let GuestTensor { tensor, charged } = self.forget(handle)?;
         self.budget.give_back(charged);
         Ok(tensor)
     }
@@ -51,7 +67,7 @@ impl HostState {
         Err(OverBudget { bytes: tensor.data().len(), limit: self.context.memory_limit })
     }
 
-    fn tensor(&self, handle: &Resource<GuestTensor>) -> wasmtime::Result<&Tensor> {
+    pub(super) fn tensor(&self, handle: &Resource<GuestTensor>) -> wasmtime::Result<&Tensor> {
         Ok(&self.table.get(handle)?.tensor)
     }
 }
@@ -65,12 +81,14 @@ impl tensors::HostTensor for HostState {
         shape: Vec<u64>,
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Resource<GuestTensor>, TensorError>> {
+        // Copied out of the guest's memory by the bindings.
+        note_copy(data.len());
         let tensor = match Tensor::new(datatype.into(), Shape::from(&shape[..]), data.into()) {
             Ok(tensor) => tensor,
             Err(error) => return Ok(Err(TensorError::SizeMismatch(error.to_string()))),
         };
         match self.charge(tensor) {
-            Ok(tensor) => Ok(Ok(self.table.push(tensor)?)),
+            Ok(tensor) => Ok(Ok(self.keep(tensor)?)),
             Err(error) => Ok(Err(TensorError::OutOfMemory(error.to_string()))),
         }
     }
@@ -87,23 +105,17 @@ impl tensors::HostTensor for HostState {
         Ok(self.tensor(&handle)?.data().len() as u64)
     }
 
-    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.tensor(&handle)?.data().to_vec())
+    fn data(&mut self, _handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+        reads::shadowed()
     }
 
     fn read(
         &mut self,
-        handle: Resource<GuestTensor>,
-        offset: u64,
-        length: u64,
+        _handle: Resource<GuestTensor>,
+        _offset: u64,
+        _length: u64,
     ) -> wasmtime::Result<Result<Vec<u8>, TensorError>> {
-        let data = self.tensor(&handle)?.data();
-        let range =
-            usize::try_from(offset).ok().zip(offset.checked_add(length).and_then(|end| end.try_into().ok()));
-        let bytes = range.and_then(|(start, end): (usize, usize)| data.get(start..end));
-        Ok(bytes.map(<[u8]>::to_vec).ok_or_else(|| {
-            TensorError::OutOfRange(format!("{length} bytes from {offset} on, of {} bytes", data.len()))
-        }))
+        reads::shadowed()
     }
 
     fn elements(
@@ -125,9 +137,9 @@ impl tensors::HostTensor for HostState {
         &mut self,
         handle: Resource<GuestTensor>,
     ) -> wasmtime::Result<Result<Resource<NnTensor>, TensorError>> {
-        let tensor = self.table.delete(handle)?;
+        let tensor = self.forget(handle)?;
         match NnTensor::new(tensor) {
-            Ok(tensor) => Ok(Ok(self.table.push(tensor)?)),
+            Ok(tensor) => Ok(Ok(self.keep(tensor)?)),
             Err((tensor, reason)) => {
                 self.budget.give_back(tensor.charged);
                 Ok(Err(TensorError::Unsupported(reason)))
@@ -136,8 +148,8 @@ impl tensors::HostTensor for HostState {
     }
 
     fn from_nn(&mut self, handle: Resource<NnTensor>) -> wasmtime::Result<Resource<GuestTensor>> {
-        let NnTensor(tensor) = self.table.delete(handle)?;
-        Ok(self.table.push(tensor)?)
+        let NnTensor(tensor) = self.forget(handle)?;
+        self.keep(tensor)
     }
 
     fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {

@@ -26,7 +26,8 @@ pub(super) async fn infer(
             return Err(error.into());
         }
     };
-    let body = read_body(body, api.max_body).await?;
+    let head = headers.get(wire::HEADER_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let body = read_body(body, api.max_body, head.unwrap_or_default()).await?;
     let (header_length, format) = layout(&headers)?;
     let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
     let response = api.predictor.predict(&model, request).await?;

@@ -19,7 +19,7 @@ use bytesize::ByteSize;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use vespid_serving::{Predictor, Repository};
-use vespid_types::{Error, ErrorCode};
+use vespid_types::{Error, ErrorCode, note_copy};
 
 use error::Failure;
 pub use error::status;
@@ -43,6 +43,7 @@ pub fn router(api: Api) -> Router {
         .route("/v2", get(metadata::server))
         .route("/v2/", get(metadata::server))
         .route("/v2/models", get(metadata::models))
+        .route("/v2/models/stats", get(metadata::all_statistics))
         .route("/v2/repository/index", post(repository::index))
         .route(
             "/v2/repository/models/{model}/versions/{version}",
@@ -52,6 +53,7 @@ pub fn router(api: Api) -> Router {
         routes = routes
             .route(&path(""), get(metadata::model))
             .route(&path("/ready"), get(metadata::model_ready))
+            .route(&path("/stats"), get(metadata::statistics))
             .route(&path("/infer"), post(infer::infer));
     }
     finish(routes, api)
@@ -96,21 +98,81 @@ async fn drain(body: Body) {
     let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 
-/// Reads a whole body. Frames are joined in one buffer, so that tensors can be slices of it: the one copy on the way in.
-async fn read_body(mut body: Body, limit: ByteSize) -> Result<Bytes, Failure> {
+/// Reads a whole body. Frames are joined in one buffer, so that tensors can be slices of it: the one copy on the way in,
+/// of bodies that do not come in one frame. `head` bytes of JSON come before the tensors, which then lie where any backend
+/// can take them as they are.
+async fn read_body(mut body: Body, limit: ByteSize, head: usize) -> Result<Bytes, Failure> {
     let limit_bytes = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
-    let too_large =
-        || Error::new(ErrorCode::TooLarge, format!("the request body is larger than the limit of {limit}"));
-    if axum::body::HttpBody::size_hint(&body).lower() > limit.as_u64() {
+    let expected = axum::body::HttpBody::size_hint(&body);
+    if expected.lower() > limit.as_u64() {
         drain(body).await;
-        return Err(too_large().into());
+        return Err(too_large(limit));
     }
-    match Limited::new(&mut body, limit_bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            drain(body).await;
-            Err(too_large().into())
+    let mut limited = Limited::new(&mut body, limit_bytes);
+    let mut frames = Frames::new(usize::try_from(expected.lower()).unwrap_or_default(), head);
+    while let Some(frame) = limited.frame().await {
+        match frame.map(|frame| frame.into_data()) {
+            Ok(Ok(data)) => frames.push(data),
+            // Trailers.
+            Ok(Err(_)) => {}
+            Err(error) if error.is::<LengthLimitError>() => {
+                drain(body).await;
+                return Err(too_large(limit));
+            }
+            Err(error) => {
+                return Err(Error::invalid("the request body ended early").with_source(error).into());
+            }
         }
-        Err(error) => Err(Error::invalid("the request body ended early").with_source(error).into()),
+    }
+    Ok(frames.join())
+}
+
+fn too_large(limit: ByteSize) -> Failure {
+    Error::new(ErrorCode::TooLarge, format!("the request body is larger than the limit of {limit}")).into()
+}
+
+/// The frames of a body as they come.
+struct Frames {
+    first: Bytes,
+    /// Begins with `padding` bytes that are nobody's.
+    joined: Vec<u8>,
+    padding: usize,
+    expected: usize,
+}
+
+/// How much is set aside for a body before it has come: a header alone must not take more.
+const RESERVED: usize = 64 << 20;
+
+/// What the elements of every datatype can be aligned to.
+const ALIGNMENT: usize = 16;
+
+impl Frames {
+    fn new(expected: usize, head: usize) -> Self {
+        let padding = (ALIGNMENT - head % ALIGNMENT) % ALIGNMENT;
+        Self { first: Bytes::new(), joined: Vec::new(), padding, expected }
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.joined.is_empty() {
+            let there = self.first.len() + data.len();
+            self.joined.reserve_exact(self.padding + self.expected.min(RESERVED).max(there));
+            self.joined.resize(self.padding, 0);
+            let first = std::mem::take(&mut self.first);
+            self.extend(&first);
+        }
+        self.extend(&data);
+    }
+
+    fn extend(&mut self, data: &[u8]) {
+        note_copy(data.len());
+        self.joined.extend_from_slice(data);
+    }
+
+    fn join(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { Bytes::from(self.joined).slice(self.padding..) }
     }
 }

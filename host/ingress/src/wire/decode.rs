@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vespid_types::{
-    Datatype, Deadline, Error, ErrorCode, ModelRef, NamedTensor, Parameter, Parameters, Request, Signature,
-    Tensor,
+    Datatype, Deadline, Error, ErrorCode, ModelRef, NamedTensor, Parameter, Parameters, Priority, Request,
+    Signature, Tensor,
 };
 
 use super::fault::{self, InputAt, name};
@@ -46,6 +46,7 @@ pub fn decode(
             inputs: vec![raw::decode(body, signature)?],
             outputs: Vec::new(),
             deadline: None,
+            priority: Priority::Online,
         };
         return Ok((request, OutputFormat::binary()));
     }
@@ -76,7 +77,8 @@ pub fn decode(
     };
     let deadline = take_timeout(&mut parameters)?;
     let outputs = read_outputs(wire.outputs.map(|outputs| outputs.0).unwrap_or_default(), &mut format)?;
-    Ok((Request { model: target, id: wire.id, parameters, inputs, outputs, deadline }, format))
+    let priority = Priority::Online;
+    Ok((Request { model: target, id: wire.id, parameters, inputs, outputs, deadline, priority }, format))
 }
 
 /// The length of the JSON, no more than that of the body.

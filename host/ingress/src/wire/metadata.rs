@@ -1,8 +1,8 @@
 //! The protocol's descriptions of the server, its models and their repository.
 //!
 //! Contract: the field names and their order are the protocol's. Cost: plain structs, for paths that are seldom
-//! walked. Left out on purpose: what models configure and count
-//! (Triton's `model_configuration` and `statistics`).
+//! walked. Left out on purpose: what models configure
+//! (Triton's `model_configuration`).
 
 use serde::{Deserialize, Serialize};
 use vespid_types::{Datatype, Extent, ModelName, Signature, TensorSpec, Version};

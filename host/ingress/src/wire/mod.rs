@@ -15,6 +15,7 @@ mod format;
 mod json;
 pub mod metadata;
 mod raw;
+pub mod statistics;
 
 pub use decode::decode;
 pub use encode::{EncodedBody, encode, error_body};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use half::f16;
 use rten::{Value, ValueOrView, ValueView};
 use rten_tensor::{Layout, TensorView};
-use vespid_types::{Datatype, NamedTensor, Shape, Tensor, TensorSpec};
+use vespid_types::{Datatype, NamedTensor, Shape, Tensor, TensorSpec, note_copy};
 
 use super::{CARRIED, NAME};
 use crate::NnError;
@@ -77,7 +77,10 @@ where
     match bytemuck::try_cast_slice::<u8, T>(data) {
         Ok(elements) => ValueView::from_shape(shape, elements).map(ValueOrView::from).map_err(run_error),
         // Not aligned for T: one copy.
-        Err(_) => own(shape, bytemuck::pod_collect_to_vec(data)),
+        Err(_) => {
+            note_copy(data.len());
+            own(shape, bytemuck::pod_collect_to_vec(data))
+        }
     }
 }
 

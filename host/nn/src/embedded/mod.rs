@@ -2,24 +2,21 @@
 //!
 //! Contract: ONNX graphs of the standard operators, on the CPU, with dynamic dimensions. It carries FP32, INT32, INT8
 //! and UINT8 as they are; BOOL and INT64 as 32-bit integers (an INT64 input beyond 32 bits is refused), FP16 as FP32.
-//! Other datatypes are refused when the graph is loaded. Cost: each graph has a thread pool of its own (a thread for
-//! each core, or one for a small graph), and its lane runs on one of these threads, so that a run needs no further hop.
+//! Other datatypes are refused when the graph is loaded. Cost: each session has a thread pool of its own (`threads` of
+//! the manifest, else a thread for each core, or one for a small graph), and its lane runs on one of these threads, so that a run needs no further hop.
 //! Left out on purpose: the operators of `ai.onnx.ml` (trees and linear models as scikit-learn exports them), and external data.
 
 mod convert;
 
-use rten::{LoadError, LoadErrorKind, ModelOptions, NodeId, RunOptions, ThreadPool};
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
-use vespid_types::{Device, Encoding, NamedTensor, Signature, TensorSpec};
+use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
+use vespid_types::{BackendName, Device, Encoding, NamedTensor, Signature, TensorSpec};
 
-use crate::backend::{Backend, Graph, GraphSource, Worker};
+use crate::backend::{Backend, GraphSource, LoadedSessions, Session, Worker};
 use crate::{NnError, onnx};
 
-/// The name in model metadata and errors.
-pub const NAME: &str = "embedded";
+const NAME: BackendName = BackendName::Embedded;
 
 /// The datatypes that it carries.
 pub const CARRIED: &str = "BOOL, UINT8, INT8, INT32, INT64 (as 32 bits), FP16 and FP32";
@@ -29,30 +26,46 @@ pub const CARRIED: &str = "BOOL, UINT8, INT8, INT32, INT64 (as 32 bits), FP16 an
 pub struct Embedded;
 
 impl Backend for Embedded {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> BackendName {
         NAME
     }
 
-    fn load(&self, source: GraphSource) -> Result<Box<dyn Graph>, NnError> {
-        if let Device::Gpu(_) = source.device {
-            return Err(NnError::UnsupportedDevice { backend: NAME, device: source.device });
-        }
+    fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
+        check_place(&source)?;
         let Encoding::Onnx = source.encoding;
-        let signature = onnx::signature(&source.data)?;
+        let described = onnx::describe(&source.data)?;
+        let signature = described.signature;
         for spec in signature.inputs.iter().chain(&signature.outputs) {
             convert::check_carried(spec)?;
         }
+        let (chosen, threads, instances) = (source.threads, source.threads(), source.instances.get());
         let model = ModelOptions::with_all_ops()
             .prepack_weights(true)
             .load(source.data.into())
             .map_err(|error| refused(&error))?;
-        let node = |spec: &TensorSpec| {
-            model.node_id(&spec.name).map_err(|error| NnError::Load { message: error.to_string() })
+        let graph = Arc::new(LoadedGraph::new(model, signature.clone())?);
+        let threads = if chosen.is_none() && graph.is_small() { 1 } else { threads };
+        let session = |_| {
+            let threads = Arc::new(ThreadPool::with_num_threads(threads));
+            Box::new(EmbeddedSession { graph: Arc::clone(&graph), threads }) as Box<dyn Session>
         };
-        let inputs = signature.inputs.iter().map(node).collect::<Result<_, _>>()?;
-        let outputs = signature.outputs.iter().map(node).collect::<Result<_, _>>()?;
-        let threads = Arc::new(ThreadPool::with_num_threads(threads(&model)));
-        Ok(Box::new(EmbeddedGraph { model, signature, inputs, outputs, threads }))
+        let sessions = (0..instances).map(session).collect();
+        Ok(LoadedSessions { signature, batching: described.batching, device: Device::Cpu, sessions })
+    }
+}
+
+fn check_place(source: &GraphSource) -> Result<(), NnError> {
+    if let Device::Gpu(_) = source.device {
+        let reason =
+            "it runs on the processor alone; use device = \"cpu\" or backend = \"onnxruntime\"".to_owned();
+        return Err(NnError::UnsupportedDevice { backend: NAME, device: source.device, reason });
+    }
+    match source.provider {
+        Some(provider) => {
+            let reason = "it has none; leave `provider` out or use backend = \"onnxruntime\"".to_owned();
+            Err(NnError::UnsupportedProvider { backend: NAME, provider, reason })
+        }
+        None => Ok(()),
     }
 }
 
@@ -60,9 +73,10 @@ fn refused(error: &LoadError) -> NnError {
     let message = error.to_string();
     match error.kind() {
         // The same kind stands for an operator that is there and malformed.
-        LoadErrorKind::OperatorInvalid if message.contains("not supported") => {
-            NnError::UnsupportedOperator { backend: NAME, message }
-        }
+        LoadErrorKind::OperatorInvalid if message.contains("not supported") => NnError::UnsupportedOperator {
+            message,
+            remedy: "the embedded backend runs ONNX's standard operators, not those of ai.onnx.ml: run the graph with backend = \"onnxruntime\", or export it without them (for scikit-learn: an estimator whose probabilities need none, with the labels cut off)",
+        },
         _ => NnError::Load { message },
     }
 }
@@ -70,44 +84,49 @@ fn refused(error: &LoadError) -> NnError {
 /// Weights up to which a run is too short to be worth waking further threads for.
 const SMALL: usize = 1 << 14;
 
-fn threads(model: &rten::Model) -> usize {
-    if model.total_params() <= SMALL { 1 } else { available_parallelism().map_or(1, NonZero::get) }
-}
-
-struct EmbeddedGraph {
-    model: rten::Model,
+/// What all sessions of a graph share.
+struct LoadedGraph {
+    model: Model,
     signature: Signature,
     /// Of the signature's inputs, in order.
     inputs: Vec<NodeId>,
     /// Of the signature's outputs, in order.
     outputs: Vec<NodeId>,
+}
+
+impl LoadedGraph {
+    fn new(model: Model, signature: Signature) -> Result<Self, NnError> {
+        let node = |spec: &TensorSpec| {
+            model.node_id(&spec.name).map_err(|error| NnError::Load { message: error.to_string() })
+        };
+        let inputs = signature.inputs.iter().map(node).collect::<Result<_, _>>()?;
+        let outputs = signature.outputs.iter().map(node).collect::<Result<_, _>>()?;
+        Ok(Self { model, signature, inputs, outputs })
+    }
+
+    fn is_small(&self) -> bool {
+        self.model.total_params() <= SMALL
+    }
+}
+
+struct EmbeddedSession {
+    graph: Arc<LoadedGraph>,
     threads: Arc<ThreadPool>,
 }
 
-impl Graph for EmbeddedGraph {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
+impl Session for EmbeddedSession {
     fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
-        let specs = self.signature.inputs.iter().zip(&self.inputs);
-        let values = specs
-            .filter_map(|(spec, node)| {
-                let input = inputs.iter().find(|input| input.name == spec.name)?;
-                Some(convert::to_value(input).map(|value| (*node, value)))
-            })
-            .collect::<Result<_, _>>()?;
-        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
-        let results = self
-            .model
-            .run(values, &self.outputs, Some(options))
-            .map_err(|error| NnError::Run { message: error.to_string() })?;
-        self.signature
-            .outputs
+        let LoadedGraph { model, signature, inputs: nodes, outputs } = &*self.graph;
+        let values = inputs
             .iter()
-            .zip(results)
-            .map(|(spec, value)| convert::to_tensor(spec, value))
-            .collect()
+            .zip(nodes)
+            .map(|(input, node)| Ok((*node, convert::to_value(input)?)))
+            .collect::<Result<_, NnError>>()?;
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.threads)));
+        let results = model
+            .run(values, outputs, Some(options))
+            .map_err(|error| NnError::Run { message: error.to_string() })?;
+        signature.outputs.iter().zip(results).map(|(spec, value)| convert::to_tensor(spec, value)).collect()
     }
 
     fn serve(mut self: Box<Self>, worker: Worker) {
