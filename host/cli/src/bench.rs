@@ -3,7 +3,8 @@
 //! Contract: each run is a warm-up, which is forgotten, a pause in which nothing is in flight, and the measured part.
 //! The server's own counters are read in the pause and after the last answer, so that they speak of the measured
 //! requests and of no others (but for those of other clients, which are told apart by their number and mentioned).
-//! Cost: the request is put together once, answers are read and dropped unparsed; a thread and a connection each.
+//! Cost: the request is put together once, answers are read and dropped unparsed; each connection has a thread. What
+//! the client itself takes is part of the latency, and of what the report calls network and client.
 //! Left out on purpose: several processes or machines, and a search for the greatest load that a model bears.
 
 mod load;
@@ -44,24 +45,40 @@ that time, not from when a connection was free. Lists such as 1,4,16 are run one
 
   Latency is that of requests that succeeded. Ctrl-C ends early and reports what was measured; once more ends at once.
 
+Ends with exit code 1 where no request succeeded.";
+
+/// The structure of the JSON: keys are added, never changed. Below 96 columns, so that it need not be wrapped.
+const JSON_HELP: &str = "\
 Output as JSON:
   model, version, server
-  request    encoding (binary, json), bytes, rows (null where the inputs are no batch), made, inputs: name, datatype, shape
-  runs       a list, for each run:
-    load        mode: closed with concurrency, or open with rate, arrivals, max_outstanding
+  request               what was sent
+    encoding, bytes     binary or json; of the body
+    rows                null where the inputs are no batch
+    made                whether the inputs were made
+    inputs              a list: name, datatype, shape
+  runs                  a list, one for each load
+    load                mode closed with concurrency; mode open with rate, arrivals,
+                        max_outstanding
     warmup_s, elapsed_s, interrupted
-    requests    = succeeded + refused (503) + failed
-    errors      a list: cause (refused, status, timeout, connection), status, count, message (the first)
-    requests_per_s, rows_per_s (succeeded ones), bytes_received
-    latency_us  min, mean, p50, p90, p95, p99, p99_9, max; null where nothing succeeded
-    schedule    of an open loop: due = requests + unsent; late (sent over 1 ms after their time), blocked (their time came
-                when --max-outstanding were under way), wait_mean_us, wait_max_us
-    breakdown   means of a request, from the server's counters: queue_us (waiting for the graph), compute_us (the backend),
-                guest_us (the plugin), server_other_us, network_and_client_us, unsent_us (before it was sent); requests,
-                failed, executions, executions_per_request, mean_batch, instances: fresh, warm, retired
-    breakdown_missing  why there is no breakdown
-
-Ends with exit code 1 where no request succeeded.";
+    requests            sent: succeeded + refused (503) + failed
+    errors              a list: cause (refused, status, timeout, connection), status,
+                        count, message (of the first)
+    requests_per_s, rows_per_s, bytes_received
+                        of those that succeeded
+    latency_us          min, mean, p50, p90, p95, p99, p99_9, max; null where none succeeded
+    schedule            of an open loop, else null
+      due, unsent       requests whose time came: requests + unsent
+      late              sent more than 1 ms after their time
+      blocked           sent late because --max-outstanding were under way
+      wait_mean_us, wait_max_us
+                        from its time until it was sent
+    breakdown           means of a request, and the server's counts; null where not known
+      wait_us, network_and_client_us, queue_us, compute_us, guest_us, server_other_us
+                        until it was sent; outside of the server; waiting for the graph; the
+                        graph; the plugin; the rest. Null where the server does not say
+      requests, failed, executions, executions_per_request, mean_batch
+      instances         fresh, warm, retired
+    breakdown_missing   why there is no breakdown, else null";
 
 const USAGE: &str = "vespid bench [OPTIONS] <MODEL> [NAME=VALUES]...
        vespid bench [OPTIONS] <MODEL> --file <PATH>...
@@ -69,7 +86,8 @@ const USAGE: &str = "vespid bench [OPTIONS] <MODEL> [NAME=VALUES]...
 
 /// Put load on a model, and see how fast it answers and where the time goes
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP, override_usage = USAGE)]
+#[command(after_help = AFTER_HELP, after_long_help = format!("{AFTER_HELP}\n\n{JSON_HELP}"))]
+#[command(override_usage = USAGE)]
 pub(crate) struct BenchArgs {
     /// The model's name
     #[arg(value_name = "MODEL")]

@@ -7,6 +7,7 @@ mod stop;
 
 use std::fmt;
 use std::panic::resume_unwind;
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,28 +118,40 @@ impl fmt::Display for Load {
     }
 }
 
-/// Does `work` on a thread for each connection; the records of all of them as one.
-fn on_each(
+/// Does `work` on a thread for each connection; the records of all of them as one, and what they shared.
+///
+/// All threads are there before `begin` says what they share: a run's time does not count their making.
+fn on_each<S: Send + Sync>(
     connections: &mut [Connection],
-    stop: &Stop,
-    work: impl Fn(&mut Connection, &mut Record) + Sync,
-) -> Result<Record, Failure> {
-    let work = &work;
+    begin: impl FnOnce() -> S,
+    work: impl Fn(&S, &mut Connection, &mut Record) + Sync,
+) -> Result<(S, Record), Failure> {
+    let gate = RwLock::new(None);
+    let mut all = Record::new()?;
     thread::scope(|scope| {
+        let (gate, work) = (&gate, &work);
+        // The threads wait for it; they find nothing to do where not all of them could be made.
+        let mut closed = gate.write().unwrap_or_else(PoisonError::into_inner);
         let mut threads = Vec::with_capacity(connections.len());
         for connection in connections {
             let mut record = Record::new()?;
-            let thread = thread::Builder::new().name("bench".to_owned()).spawn_scoped(scope, move || {
-                work(connection, &mut record);
+            let body = move || {
+                if let Some(shared) = gate.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                    work(shared, connection, &mut record);
+                }
                 record
-            });
-            let started = thread.hint("there are not threads enough", "ask for fewer connections");
-            threads.push(started.inspect_err(|_| stop.set())?);
+            };
+            let thread = thread::Builder::new().name("bench".to_owned()).spawn_scoped(scope, body);
+            threads.push(thread.hint("there are not threads enough", "ask for fewer connections")?);
         }
-        let mut all = Record::new()?;
+        *closed = Some(begin());
+        drop(closed);
         for thread in threads {
             all.merge(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
-        Ok(all)
-    })
+        Ok(())
+    })?;
+    let shared = gate.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let shared = shared.ok_or_else(|| Failure::new("the run did not begin").hint("report this"))?;
+    Ok((shared, all))
 }

@@ -84,7 +84,7 @@ pub(super) struct Breakdown {
     /// Requests that the server counted as failed.
     pub(super) failed: u64,
     /// From when it was due until it was sent.
-    pub(super) unsent: f64,
+    pub(super) wait: f64,
     /// Outside of the server: the network, and this client.
     pub(super) network_and_client: f64,
     /// Waiting for the graph.
@@ -138,7 +138,7 @@ fn breakdown(delta: &Delta, latency: f64, service: f64) -> Option<Breakdown> {
     Some(Breakdown {
         requests,
         failed: delta.inference.fail.count,
-        unsent: (latency - service).max(0.0),
+        wait: (latency - service).max(0.0),
         network_and_client: (service - server).max(0.0),
         queue,
         compute,

@@ -11,9 +11,11 @@ use crate::failure::Failure;
 const REST: Duration = Duration::from_millis(50);
 
 pub(super) fn run(connections: &mut [Connection], limit: Limit, stop: &Stop) -> Result<Measured, Failure> {
-    let started = Instant::now();
-    let budget = Budget::new(limit, started);
-    let record = on_each(connections, stop, |connection, record| {
+    let begin = || {
+        let started = Instant::now();
+        (started, Budget::new(limit, started))
+    };
+    let ((started, _), record) = on_each(connections, begin, |(_, budget), connection, record| {
         while !stop.is_set() && budget.take() {
             let exchange = connection.exchange(None);
             let unreached =

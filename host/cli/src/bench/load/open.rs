@@ -19,8 +19,9 @@ pub(super) fn run(
     limit: Limit,
     stop: &Stop,
 ) -> Result<Measured, Failure> {
-    let queue = Queue::new(times, limit, connections.len(), stop);
-    let record = on_each(connections, stop, |connection, record| {
+    let threads = connections.len();
+    let begin = || Queue::new(times, limit, threads, stop);
+    let (queue, record) = on_each(connections, begin, |queue, connection, record| {
         let mut first = true;
         while let Some(due) = queue.next(first) {
             first = false;
@@ -199,9 +200,9 @@ mod tests {
 
     #[test]
     fn what_waits_when_the_time_is_up_is_counted() {
-        let limit = Limit::Duration(Duration::from_millis(100));
+        let limit = Limit::Duration(Duration::from_millis(500));
         let stop = Stop::default();
-        let queue = Queue::new(Times::new(1000.0, Arrivals::Constant, limit, 1), limit, 2, &stop);
+        let queue = Queue::new(Times::new(200.0, Arrivals::Constant, limit, 1), limit, 2, &stop);
         let end = queue.end.unwrap();
         // Each takes longer than the whole run: the others' time comes when both threads are busy.
         let sent = work(&queue, || thread::sleep(end.saturating_duration_since(Instant::now())));

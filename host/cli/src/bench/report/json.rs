@@ -1,4 +1,4 @@
-//! The report for scripts. Its structure is told by `vespid bench --help`; keys are added, never changed.
+//! The report for scripts. `vespid bench --help` tells its structure to users: what changes here changes there.
 
 use serde::Serialize;
 
@@ -89,7 +89,7 @@ struct ScheduleReport {
 struct BreakdownReport {
     requests: u64,
     failed: u64,
-    unsent_us: f64,
+    wait_us: f64,
     network_and_client_us: f64,
     queue_us: Option<f64>,
     compute_us: Option<f64>,
@@ -201,7 +201,7 @@ fn breakdown(breakdown: &Breakdown) -> BreakdownReport {
     BreakdownReport {
         requests: breakdown.requests,
         failed: breakdown.failed,
-        unsent_us: micros(breakdown.unsent),
+        wait_us: micros(breakdown.wait),
         network_and_client_us: micros(breakdown.network_and_client),
         queue_us: breakdown.queue.map(micros),
         compute_us: breakdown.compute.map(micros),

@@ -39,7 +39,7 @@ fn counters_are_differenced() {
     let expected = Breakdown {
         requests: 400,
         failed: 2,
-        unsent: 500.0,
+        wait: 500.0,
         network_and_client: 200.0,
         queue: Some(100.0),
         compute: Some(300.0),
@@ -103,5 +103,5 @@ fn tritons_own_statistics_are_read() {
 fn rounding_makes_no_negative_times() {
     let delta = Delta::between(&snapshot(&vespid(0, 0)), &snapshot(&vespid(2, 0))).unwrap();
     let got = breakdown(&delta, 900.0, 950.0).unwrap();
-    assert_eq!((got.unsent, got.network_and_client), (0.0, 0.0));
+    assert_eq!((got.wait, got.network_and_client), (0.0, 0.0));
 }
