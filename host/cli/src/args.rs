@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
 use crate::command::{build, delete, doctor, models, new, push};
-use crate::{predict, serve};
+use crate::{bench, predict, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -15,6 +15,7 @@ Examples:
   vespid serve --store ./store               serve what is pushed
   vespid push scaler                         build it and hand it to a running server
   vespid predict scaler values='1,2;3,4'     ask it
+  vespid bench scaler                        see how fast it answers, and where the time goes
   vespid models                              see what the server has loaded
 
 Environment:
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Push(push::PushArgs),
     Predict(predict::PredictArgs),
+    Bench(bench::BenchArgs),
     Models(models::ModelsArgs),
     Delete(delete::DeleteArgs),
     Doctor(doctor::DoctorArgs),
@@ -67,7 +69,7 @@ pub(crate) struct Server {
 pub(crate) enum Output {
     /// For people; plain columns when it is not a terminal
     Table,
-    /// The server's answer, indented
+    /// For scripts, indented
     Json,
 }
 

@@ -6,8 +6,10 @@
 use std::io::Read;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use ureq::http::request::Builder;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
@@ -32,6 +34,13 @@ pub(crate) struct Upload<'a> {
     pub(crate) reader: &'a mut dyn Read,
     pub(crate) length: u64,
     pub(crate) content_type: &'static str,
+}
+
+/// A POST that is sent again and again, put together once; clones share the body.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    head: Request<()>,
+    body: Bytes,
 }
 
 impl Client {
@@ -72,14 +81,36 @@ impl Client {
         body: &[u8],
         header: Option<usize>,
     ) -> Result<Vec<u8>, ClientError> {
-        let mut request = Request::post(self.server.join(path));
-        request = match header {
-            Some(length) => request
-                .header("content-type", "application/octet-stream")
-                .header("inference-header-content-length", length.to_string()),
-            None => request.header("content-type", "application/json"),
-        };
-        self.send(request, body)
+        self.send(self.head(path, header), body)
+    }
+
+    /// The same, to be sent by [`exchange`](Self::exchange) of this client or others of its server.
+    pub(crate) fn prepare(
+        &self,
+        path: &str,
+        body: Bytes,
+        header: Option<usize>,
+    ) -> Result<Prepared, ClientError> {
+        let head = self.head(path, header).body(()).map_err(|source| self.failed(source.into()))?;
+        Ok(Prepared { head, body })
+    }
+
+    /// Sends what was prepared. The answer is read to its end into `scratch` and dropped; returns its length.
+    pub(crate) fn exchange(&self, prepared: &Prepared, scratch: &mut [u8]) -> Result<u64, ClientError> {
+        let request = prepared.head.clone().map(|()| &prepared.body[..]);
+        let mut response = self.agent.run(request).map_err(|source| self.failed(source))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response));
+        }
+        let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
+        let mut length = 0;
+        loop {
+            match body.read(scratch) {
+                Ok(0) => return Ok(length),
+                Ok(read) => length += read as u64,
+                Err(error) => return Err(self.failed(error.into())),
+            }
+        }
     }
 
     /// PUTs a body that is read while it is sent. The server is asked first whether it wants it.
@@ -98,19 +129,35 @@ impl Client {
             .map_err(|source| ClientError::Form { server: self.server.clone(), source })
     }
 
-    fn send(
-        &self,
-        request: ureq::http::request::Builder,
-        body: impl AsSendBody,
-    ) -> Result<Vec<u8>, ClientError> {
+    fn head(&self, path: &str, header: Option<usize>) -> Builder {
+        let request = Request::post(self.server.join(path));
+        match header {
+            Some(length) => request
+                .header("content-type", "application/octet-stream")
+                .header("inference-header-content-length", length.to_string()),
+            None => request.header("content-type", "application/json"),
+        }
+    }
+
+    fn send(&self, request: Builder, body: impl AsSendBody) -> Result<Vec<u8>, ClientError> {
         let request = request.body(body).map_err(|source| self.failed(source.into()))?;
         let mut response = self.agent.run(request).map_err(|source| self.failed(source))?;
-        let answer = read(&mut response).map_err(|source| self.failed(source))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(answer);
+        if !response.status().is_success() {
+            return Err(self.refusal(response));
         }
-        Err(ClientError::Status { server: self.server.clone(), status, message: message(status, &answer) })
+        read(&mut response).map_err(|source| self.failed(source))
+    }
+
+    /// The error that an answer other than 2xx stands for.
+    fn refusal(&self, mut response: Response<Body>) -> ClientError {
+        let status = response.status();
+        match read(&mut response) {
+            Ok(answer) => {
+                let message = message(status, &answer);
+                ClientError::Status { server: self.server.clone(), status, message }
+            }
+            Err(source) => self.failed(source),
+        }
     }
 
     fn failed(&self, source: ureq::Error) -> ClientError {

@@ -5,6 +5,7 @@
 //! standard error.
 
 mod args;
+mod bench;
 mod client;
 mod command;
 mod failure;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Push(args) => command::push::run(&args),
         Command::Delete(args) => command::delete::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Models(args) => command::models::run(&args),
         Command::Doctor(args) => command::doctor::run(&args),
         Command::Serve(args) => serve::run(&args),

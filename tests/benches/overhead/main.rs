@@ -164,8 +164,8 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
     let store = Store::open(&dir).unwrap();
     let engine = Engine::new(&EngineOptions { code_cache: store.code_cache(), max_instances: 64 }).unwrap();
     let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-    let options = RepositoryOptions { max_package: ByteSize::gib(1) };
-    let repository = Repository::start(store, engine, predictor.clone(), options).unwrap();
+    let options = RepositoryOptions { engine, backends: Backends::embedded(), max_package: ByteSize::gib(1) };
+    let repository = Repository::start(store, predictor.clone(), options).unwrap();
     for package in ["empty", "iris", "iris-native"] {
         let packages = PathBuf::from(std::env::var_os("VESPID_PACKAGES").unwrap());
         let tar = Bytes::from(std::fs::read(packages.join(format!("{package}.tar"))).unwrap());

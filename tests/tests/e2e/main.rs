@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod bench;
 mod clients;
 mod concurrency;
 mod hostile;

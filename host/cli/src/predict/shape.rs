@@ -66,7 +66,7 @@ fn misfit(spec: &[Extent], given: &str) -> Misfit {
 }
 
 /// A shape as the protocol writes it.
-pub(super) fn text(spec: &[Extent]) -> String {
+pub(crate) fn text(spec: &[Extent]) -> String {
     let extents: Vec<String> = spec.iter().map(|extent| extent.to_signed().to_string()).collect();
     format!("[{}]", extents.join(", "))
 }

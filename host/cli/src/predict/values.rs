@@ -19,7 +19,7 @@ pub(super) fn read(arguments: &[String], signature: &Signature) -> Result<Vec<Na
 }
 
 /// The model's inputs, for a hint.
-pub(super) fn describe(signature: &Signature) -> String {
+pub(crate) fn describe(signature: &Signature) -> String {
     let inputs: Vec<String> = signature
         .inputs
         .iter()

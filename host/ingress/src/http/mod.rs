@@ -111,10 +111,13 @@ async fn read_body(mut body: Body, limit: ByteSize, head: usize) -> Result<Bytes
     let mut limited = Limited::new(&mut body, limit_bytes);
     let mut frames = Frames::new(usize::try_from(expected.lower()).unwrap_or_default(), head);
     while let Some(frame) = limited.frame().await {
-        match frame.map(|frame| frame.into_data()) {
-            Ok(Ok(data)) => frames.push(data),
-            // Trailers.
-            Ok(Err(_)) => {}
+        match frame {
+            Ok(frame) => {
+                // Trailers are not data.
+                if let Ok(data) = frame.into_data() {
+                    frames.push(data);
+                }
+            }
             Err(error) if error.is::<LengthLimitError>() => {
                 drain(body).await;
                 return Err(too_large(limit));
