@@ -1,6 +1,7 @@
 //! What a machine needs beyond a Rust compiler. Each part looks first whether its work was done.
 
 mod debian;
+mod exported;
 mod guest;
 mod magika;
 pub(crate) mod python;
@@ -25,18 +26,24 @@ pub(crate) enum Part {
     Nextest,
     /// The model of the file-type package.
     Magika,
+    /// The model of the embed package.
+    Minilm,
     /// Python clients that the tests compare with.
     Python,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Guest, Self::Nextest, Self::Magika, Self::Python];
+    pub(crate) const ALL: [Self; 5] = [Self::Guest, Self::Nextest, Self::Magika, Self::Minilm, Self::Python];
+
+    /// What the packages of this repository are built with and from.
+    pub(crate) const PACKAGES: [Self; 3] = [Self::Guest, Self::Magika, Self::Minilm];
 
     fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Guest => guest::ensure(cx),
             Self::Nextest => tool::NEXTEST.ensure(cx),
             Self::Magika => magika::ensure(cx),
+            Self::Minilm => exported::MINILM.ensure(cx),
             Self::Python => python::ensure(cx),
         }
     }
@@ -48,6 +55,7 @@ impl fmt::Display for Part {
             Self::Guest => "guest",
             Self::Nextest => "nextest",
             Self::Magika => "magika",
+            Self::Minilm => "minilm",
             Self::Python => "python",
         })
     }
