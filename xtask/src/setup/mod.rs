@@ -28,15 +28,18 @@ pub(crate) enum Part {
     Magika,
     /// The model of the embed package.
     Minilm,
+    /// The model of the image-classify package.
+    Efficientnet,
     /// Python clients that the tests compare with.
     Python,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 5] = [Self::Guest, Self::Nextest, Self::Magika, Self::Minilm, Self::Python];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Guest, Self::Nextest, Self::Magika, Self::Minilm, Self::Efficientnet, Self::Python];
 
     /// What the packages of this repository are built with and from.
-    pub(crate) const PACKAGES: [Self; 3] = [Self::Guest, Self::Magika, Self::Minilm];
+    pub(crate) const PACKAGES: [Self; 4] = [Self::Guest, Self::Magika, Self::Minilm, Self::Efficientnet];
 
     fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -44,6 +47,7 @@ impl Part {
             Self::Nextest => tool::NEXTEST.ensure(cx),
             Self::Magika => magika::ensure(cx),
             Self::Minilm => exported::MINILM.ensure(cx),
+            Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
             Self::Python => python::ensure(cx),
         }
     }
@@ -56,6 +60,7 @@ impl fmt::Display for Part {
             Self::Nextest => "nextest",
             Self::Magika => "magika",
             Self::Minilm => "minilm",
+            Self::Efficientnet => "efficientnet",
             Self::Python => "python",
         })
     }
