@@ -94,6 +94,10 @@ def pngs() -> dict[str, bytes]:
             PALETTE,
             extra=[*colour_table(astronaut, 200), (b"tRNS", transparent)],
         ),
+        # Fewer colours than are used: what is not there is black.
+        "palette-8-short.png": png(
+            np.asarray(dithered)[:, :, None], PALETTE, extra=colour_table(dithered, 9)
+        ),
         "palette-4-interlaced.png": png(
             np.asarray(dithered)[:, :, None], PALETTE, 4, interlaced=True, extra=colour_table(dithered, 16)
         ),
