@@ -91,7 +91,7 @@ fn the_graph_sees_planes_of_colour_around_zero() {
 
 #[test]
 fn thin_images_cost_no_more_than_others() {
-    for (width, height) in [(1, MAX_PIXELS as usize), (MAX_PIXELS as usize, 1)] {
+    for (width, height) in [(1, 1 << 20), (1 << 20, 1)] {
         let square = square(&Image { width, height, pixels: vec![200; width * height * 3] });
         assert!(square.len() == 3 * SIDE * SIDE && square.iter().all(|&value| value == 200));
     }
@@ -154,7 +154,7 @@ const TAIL: usize = 32;
 fn a_file_that_is_cut_off_is_refused() {
     for (name, file) in cases() {
         let whole = file.len() - TAIL;
-        for length in (0..whole).step_by(37).chain(whole - 8..whole) {
+        for length in (0..whole).step_by(331).chain(whole - 8..whole) {
             let cut = decode(&file[..length]);
             let refused = cut.as_ref().err().is_some_and(|error| error.code() == Code::InvalidArgument);
             assert!(refused, "{name}: {length} of {} bytes", file.len());
@@ -173,7 +173,7 @@ fn a_damaged_file_is_refused_or_decoded() {
     };
     let (mut decoded, mut refused) = (0, 0);
     for (name, file) in cases() {
-        for number in 0..60 {
+        for number in 0..24 {
             let mut file = file.clone();
             // Half of them in the header, where there is more to break.
             let end = if number % 2 == 0 { file.len().min(600) } else { file.len() };
@@ -193,7 +193,7 @@ fn a_damaged_file_is_refused_or_decoded() {
             }
         }
     }
-    assert!(decoded > 50 && refused > 200, "{decoded} decoded, {refused} refused");
+    assert!(decoded > 30 && refused > 80, "{decoded} decoded, {refused} refused");
 }
 
 /// Lets the graph find class 7 likeliest in white, 3 in black, and the first of the others after them.

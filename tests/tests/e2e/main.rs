@@ -10,6 +10,7 @@
 mod clients;
 mod concurrency;
 mod hostile;
+mod image_classify;
 mod iris;
 mod mutation;
 mod packages;
