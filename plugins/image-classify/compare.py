@@ -48,7 +48,7 @@ TOP = 5
 FORMATS = ("PNG", "JPEG")
 SQUARE = transforms.Compose([transforms.Resize(256, InterpolationMode.BICUBIC), transforms.CenterCrop(224)])
 # Sizes of images that are not files, for the resizing alone: of width and height.
-SIZES = [(1, 1), (224, 224), (256, 256), (256, 257), (257, 256), (300, 200), (225, 1000), (17, 900), (640, 481)]
+SIZES = [(1, 1), (224, 224), (256, 256), (256, 257), (259, 256), (300, 200), (225, 1000), (17, 900), (640, 481)]
 
 
 def main() -> int:
