@@ -10,7 +10,7 @@ use crate::{packages, ui};
 
 /// Runs `cargo bench` over the workspace's criterion benches.
 pub(crate) fn run(cx: &Context, criterion: &[OsString]) -> Result<()> {
-    setup::run(cx, &[Part::Guest, Part::Magika])?;
+    setup::run(cx, &Part::PACKAGES)?;
     let vespid = packages::binary(cx)?;
     let packages = packages::build(cx, &vespid)?;
     let mut bench = cx.cargo();

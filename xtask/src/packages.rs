@@ -18,7 +18,7 @@ const MANIFEST: &str = "model.toml";
 pub(crate) const GUEST_TARGET: &str = "VESPID_GUEST_TARGET_DIR";
 
 pub(crate) fn run(cx: &Context) -> Result<()> {
-    setup::run(cx, &[Part::Guest, Part::Magika])?;
+    setup::run(cx, &Part::PACKAGES)?;
     let vespid = binary(cx)?;
     let packages = build(cx, &vespid)?;
     ui::say(&format!("packages are in {}", packages.display()));

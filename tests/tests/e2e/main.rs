@@ -11,6 +11,7 @@ mod bench;
 mod clients;
 mod concurrency;
 mod hostile;
+mod image_classify;
 mod iris;
 mod mutation;
 mod packages;

@@ -33,7 +33,7 @@ const VERSION: &str = "VERSION";
 
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("Magika's model", |step| {
-        let pin = python::pinned(cx, "magika")?;
+        let pin = python::CLIENTS.pinned(cx, "magika")?;
         let cached = cx.cache().join("assets").join(format!("magika-{}", pin.version));
         let assets = cx.root().join("plugins/file-type/assets");
         let there = holds(&assets, &pin.version);

@@ -1,6 +1,7 @@
 //! What a machine needs beyond a Rust compiler. Each part looks first whether its work was done.
 
 mod debian;
+mod exported;
 mod guest;
 mod magika;
 pub(crate) mod onnxruntime;
@@ -27,6 +28,10 @@ pub(crate) enum Part {
     Nextest,
     /// The model of the file-type package.
     Magika,
+    /// The model of the embed package.
+    Minilm,
+    /// The model of the image-classify package.
+    Efficientnet,
     /// The library of ONNX Runtime.
     Onnxruntime,
     /// Python clients that the tests compare with.
@@ -34,14 +39,26 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Guest, Self::Nextest, Self::Magika, Self::Onnxruntime, Self::Python];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Guest,
+        Self::Nextest,
+        Self::Magika,
+        Self::Minilm,
+        Self::Efficientnet,
+        Self::Onnxruntime,
+        Self::Python,
+    ];
+
+    /// What the packages of this repository are built with and from.
+    pub(crate) const PACKAGES: [Self; 4] = [Self::Guest, Self::Magika, Self::Minilm, Self::Efficientnet];
 
     fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Guest => guest::ensure(cx),
             Self::Nextest => tool::NEXTEST.ensure(cx),
             Self::Magika => magika::ensure(cx),
+            Self::Minilm => exported::MINILM.ensure(cx),
+            Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
             Self::Onnxruntime => onnxruntime::ensure(cx),
             Self::Python => python::ensure(cx),
         }
@@ -54,6 +71,8 @@ impl fmt::Display for Part {
             Self::Guest => "guest",
             Self::Nextest => "nextest",
             Self::Magika => "magika",
+            Self::Minilm => "minilm",
+            Self::Efficientnet => "efficientnet",
             Self::Onnxruntime => "onnxruntime",
             Self::Python => "python",
         })

@@ -26,7 +26,7 @@ const NOTICES: [&str; 2] = ["onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotice
 
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("ONNX Runtime", |step| {
-        let pin = python::pinned(cx, PACKAGE)?;
+        let pin = python::CLIENTS.pinned(cx, PACKAGE)?;
         let place = cx.cache().join(FOLDER);
         if fs::read_to_string(place.join(VERSION)).is_ok_and(|version| version == pin.version) {
             return Ok(Outcome::AlreadyThere);

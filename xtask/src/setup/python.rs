@@ -1,4 +1,4 @@
-//! Python packages: one list pins them by version and hash, for the tests' clients and for what comes out of one.
+//! Python packages, in environments of their own: a list for each pins what is in it by version and hash.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,15 +10,35 @@ use anyhow::{Context as _, Result};
 
 use crate::context::Context;
 use crate::scratch;
-use crate::ui::{self, Outcome};
+use crate::ui::{self, Outcome, Step};
 
 /// Written last, so that a half-filled environment is not used.
 const STAMP: &str = "vespid-venv.stamp";
 
-/// Makes an environment that holds the listed packages.
+/// An environment that holds the packages of a list.
+pub(crate) struct Environment {
+    list: &'static str,
+    /// Whether what the listed packages say that they need is left out where the list does not have it.
+    as_listed: bool,
+}
+
+/// The clients that the tests compare with.
+pub(crate) const CLIENTS: Environment =
+    Environment { list: "tests/python/requirements.txt", as_listed: false };
+
+/// What models are exported with. Packages of weights want torch, which the exports do without.
+pub(crate) const EXPORTERS: Environment =
+    Environment { list: "tests/python/export-requirements.txt", as_listed: true };
+
+/// Makes the environment of the tests' clients.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
-    ui::step("Python clients for the tests", |step| {
-        let venv = venv(cx)?;
+    ui::step("Python clients for the tests", |step| CLIENTS.ensure(cx, step))
+}
+
+impl Environment {
+    /// Makes it, where it is not there.
+    pub(crate) fn ensure(&self, cx: &Context, step: &mut Step<'_>) -> Result<Outcome> {
+        let venv = self.folder(cx)?;
         if works(&venv) {
             return Ok(Outcome::AlreadyThere);
         }
@@ -30,17 +50,37 @@ pub(crate) fn ensure(cx: &Context) -> Result<()> {
         step.run(create)
             .context("python3 makes no virtual environment: install Python 3.11 or newer with venv")?;
         let mut install = pip(cx, interpreter(&venv).as_os_str());
-        install.args(["install", "--require-hashes", "--only-binary", ":all:", "--requirement"]);
-        install.arg(requirements(cx));
-        step.run(install).context("the Python packages cannot be installed: is there a network?")?;
+        install.args(["install", "--require-hashes", "--only-binary", ":all:"]);
+        install.args(self.as_listed.then_some("--no-deps"));
+        install.arg("--requirement").arg(cx.root().join(self.list));
+        step.run(install)
+            .with_context(|| format!("pip cannot install what {} lists: is there a network?", self.list))?;
         fs::write(venv.join(STAMP), "").context("the virtual environment cannot be stamped")?;
         Ok(Outcome::Done)
-    })
-}
+    }
 
-/// The environment's interpreter.
-pub(crate) fn python(cx: &Context) -> Result<PathBuf> {
-    Ok(interpreter(&venv(cx)?))
+    /// Its interpreter.
+    pub(crate) fn python(&self, cx: &Context) -> Result<PathBuf> {
+        Ok(interpreter(&self.folder(cx)?))
+    }
+
+    /// The list's text.
+    pub(crate) fn list(&self, cx: &Context) -> Result<String> {
+        let path = cx.root().join(self.list);
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+    }
+
+    /// The lines of the list that pin one package.
+    pub(crate) fn pinned(&self, cx: &Context, package: &str) -> Result<Pin> {
+        Pin::parse(&self.list(cx)?, package).with_context(|| format!("{} does not pin {package}", self.list))
+    }
+
+    /// Named after the list's content: a changed list gets a new environment, and checkouts do not fight over one.
+    fn folder(&self, cx: &Context) -> Result<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        self.list(cx)?.hash(&mut hasher);
+        Ok(cx.cache().join(format!("venv-{:016x}", hasher.finish())))
+    }
 }
 
 /// A pip command. Index, mirror and certificates are those of the user's own configuration.
@@ -48,12 +88,6 @@ pub(crate) fn pip(cx: &Context, python: &OsStr) -> Command {
     let mut command = cx.command(python);
     command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
     command
-}
-
-/// The lines of the list that pin one package.
-pub(crate) fn pinned(cx: &Context, package: &str) -> Result<Pin> {
-    let path = requirements(cx);
-    Pin::parse(&read(&path)?, package).with_context(|| format!("{} does not pin {package}", path.display()))
 }
 
 /// A package of the list.
@@ -84,13 +118,6 @@ impl Pin {
     }
 }
 
-/// Named after the list's content: a changed list gets a new environment, and checkouts do not fight over one.
-fn venv(cx: &Context) -> Result<PathBuf> {
-    let mut hasher = DefaultHasher::new();
-    read(&requirements(cx))?.hash(&mut hasher);
-    Ok(cx.cache().join(format!("venv-{:016x}", hasher.finish())))
-}
-
 /// A stamp alone does not do: the Python that the environment points to may be gone.
 fn works(venv: &Path) -> bool {
     venv.join(STAMP).exists()
@@ -103,14 +130,6 @@ fn works(venv: &Path) -> bool {
 
 fn interpreter(venv: &Path) -> PathBuf {
     venv.join("bin").join("python")
-}
-
-fn requirements(cx: &Context) -> PathBuf {
-    cx.root().join("tests/python/requirements.txt")
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 #[cfg(test)]
