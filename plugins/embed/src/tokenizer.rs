@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(check(include_str!("../tokens.json")), 200);
     }
 
-    /// Not one of every run: `compare.py --tokens FILE` writes some 60 MB, texts with each character that there is.
+    /// Not one of every run: `compare.py --tokens FILE` writes some 80 MB: texts with each character that there is.
     #[test]
     #[ignore = "takes a file that compare.py writes, named by EMBED_TOKENS"]
     fn the_ids_are_those_of_the_reference_for_each_character() {

@@ -9,6 +9,7 @@
 
 mod clients;
 mod concurrency;
+mod embed;
 mod hostile;
 mod iris;
 mod mutation;
