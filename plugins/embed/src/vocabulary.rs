@@ -19,9 +19,9 @@ impl Table {
         let mut word = word.as_bytes();
         let mut end = self.ids.len();
         loop {
-            // Whatever the word begins with is not greater than the word; the greatest of those tokens is the longest
-            // that can be. Where the word does not begin with it, they part somewhere, and what is looked for is shorter
-            // than that: it lies between itself and the word, as that token does, and so that token begins with it too.
+            // In the order of bytes, a token that the word begins with stands before the word, and all that stands between
+            // the two begins with that token. So the last before the word is the longest, or begins with it: then what is
+            // looked for is no longer than what that one and the word have in common.
             end = self.until(word, end);
             let place = end.checked_sub(1)?;
             let token = self.token(place)?;
