@@ -10,6 +10,7 @@
 mod bench;
 mod clients;
 mod concurrency;
+mod embed;
 mod hostile;
 mod image_classify;
 mod iris;
