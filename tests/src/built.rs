@@ -41,5 +41,6 @@ pub fn python(script: &str) -> Command {
 /// A path of this repository.
 #[must_use]
 pub fn repository(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    // Asked for at run time: a target folder that several checkouts share may hold what another one built.
+    named("CARGO_MANIFEST_DIR").join("..").join(path)
 }
