@@ -29,7 +29,8 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     toolchain.configure(&mut cargo);
     cargo
-        .args(["build", "--release", "--target", TARGET.triple()])
+        // As a component alone, whatever else the library is for: beside an `rlib` cargo would not optimise across crates.
+        .args(["rustc", "--lib", "--crate-type", "cdylib", "--release", "--target", TARGET.triple()])
         .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
         .arg(&manifest)
         // Cargo reads a project's .cargo/config.toml from the working folder upwards.
@@ -40,7 +41,7 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let artifacts = run(&mut cargo, &folder.display().to_string())?;
     choose(&artifacts, &manifest).map(Path::to_owned).ok_or_else(|| {
         Failure::new(format!("cargo built no component in {}", folder.display()))
-            .hint("Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`")
+            .hint("it needs to be a library: a Cargo.toml with a [lib], or a src/lib.rs")
     })
 }
 

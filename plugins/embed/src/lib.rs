@@ -21,7 +21,8 @@ const PAD_TO: usize = 16;
 /// How many tokens go to the graph at once: its answer takes 6 MB then.
 const MAX_GROUP: usize = 4096;
 
-struct Embed;
+/// The model.
+pub struct Embed;
 
 impl Model for Embed {
     fn describe() -> Result<Signature> {

@@ -20,7 +20,8 @@ const BATCH: usize = 8;
 /// How many classes are answered where neither the request nor `[config]` says it.
 const TOP_K: usize = 5;
 
-struct ImageClassify;
+/// The model.
+pub struct ImageClassify;
 
 impl Model for ImageClassify {
     fn describe() -> Result<Signature> {
