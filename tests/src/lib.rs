@@ -14,6 +14,7 @@ pub mod archive;
 pub mod built;
 pub mod cli;
 pub mod http;
+pub mod load;
 pub mod oip;
 pub mod random;
 pub mod server;

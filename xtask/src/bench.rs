@@ -1,20 +1,159 @@
 //! The benches, which need the packages built first.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 
 use crate::context::Context;
 use crate::setup::{self, Part};
-use crate::{packages, ui};
+use crate::ui::Outcome;
+use crate::{packages, scratch, ui};
 
-/// Runs `cargo bench` over the workspace's criterion benches.
-pub(crate) fn run(cx: &Context, criterion: &[OsString]) -> Result<()> {
-    setup::run(cx, &Part::PACKAGES)?;
-    let vespid = packages::binary(cx)?;
-    let packages = packages::build(cx, &vespid)?;
+/// A bench.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bench {
+    /// What Vespid adds: a plugin's call beside bare wasmtime, a request beside a bare HTTP handler.
+    Overhead,
+    /// What the inference core gives: batches, backends, plugins beside native code, overload.
+    Inference,
+    /// A graphics processor beside the processor: put together here, run on a machine that has one.
+    Gpu,
+}
+
+impl fmt::Display for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overhead => "overhead",
+            Self::Inference => "inference",
+            Self::Gpu => "gpu",
+        })
+    }
+}
+
+/// Runs the criterion bench of that name.
+pub(crate) fn overhead(cx: &Context, criterion: &[OsString]) -> Result<()> {
+    let packages = built_packages(cx)?;
     let mut bench = cx.cargo();
     bench.args(["bench", "--package", "vespid-tests", "--bench", "overhead", "--"]);
     bench.args(criterion).env("VESPID_PACKAGES", packages);
     ui::run_inherited(bench)
+}
+
+/// Runs the bench of that name, with a server built as it is shipped but for link-time optimisation.
+pub(crate) fn inference(cx: &Context, arguments: &[OsString]) -> Result<()> {
+    setup::run(cx, &[Part::Onnxruntime])?;
+    let packages = built_packages(cx)?;
+    let Built { vespid, bench } = built_bench(cx)?;
+    let mut bench = cx.command(bench);
+    bench
+        .args(arguments)
+        // Cargo would say so: files of the repository are found by it.
+        .env("CARGO_MANIFEST_DIR", cx.root().join("tests"))
+        .env("VESPID_BIN", vespid)
+        .env("VESPID_PACKAGES", packages)
+        .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx));
+    ui::run_inherited(bench)
+}
+
+/// What runs the bundle. It stands beside what it runs.
+const RUN: &str = r#"#!/bin/sh
+# Compares an NVIDIA processor of this machine with its processor: `./run.sh`, or `./run.sh --help`.
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+export VESPID_PACKAGES="$here/packages" VESPID_ONNXRUNTIME_LIBRARY="$here/lib/libonnxruntime.so"
+export LD_LIBRARY_PATH="$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+exec "$here/inference" device "$@"
+"#;
+
+/// The packages whose graphs are compared.
+const BUNDLED: [&str; 2] = ["embed", "image-classify"];
+
+/// Puts into `folder` what a machine without network needs to compare its graphics processor with its processor.
+pub(crate) fn bundle(cx: &Context, folder: &Path, lean: bool) -> Result<()> {
+    // Chores run wherever they are called.
+    let folder = env::current_dir()?.join(folder);
+    if fs::exists(&folder)? && fs::read_dir(&folder)?.next().is_some() {
+        bail!("{} is there already: name a folder that is empty or not there", folder.display());
+    }
+    let libraries = setup::gpu::ensure(cx)?;
+    let packages = built_packages(cx)?;
+    let Built { bench, .. } = built_bench(cx)?;
+    ui::step("bundle", |_| {
+        for name in ["lib", "packages"] {
+            scratch::create(&folder.join(name))?;
+        }
+        for package in BUNDLED {
+            scratch::copy_into(&packages.join(format!("{package}.tar")), &folder.join("packages"))?;
+        }
+        for library in libraries.files(lean)? {
+            scratch::copy_into(&library, &folder.join("lib"))?;
+        }
+        let program = folder.join("inference");
+        fs::copy(&bench, &program).with_context(|| format!("{} cannot be copied", bench.display()))?;
+        let run = folder.join("run.sh");
+        fs::write(&run, RUN).with_context(|| format!("{} cannot be written", run.display()))?;
+        fs::set_permissions(&run, fs::metadata(&program)?.permissions())?;
+        Ok(Outcome::Done)
+    })?;
+    ui::say(&format!("on a machine with an NVIDIA processor: {}", folder.join("run.sh").display()));
+    Ok(())
+}
+
+fn built_packages(cx: &Context) -> Result<PathBuf> {
+    setup::run(cx, &Part::PACKAGES)?;
+    let vespid = packages::binary(cx)?;
+    packages::build(cx, &vespid)
+}
+
+/// For release.
+struct Built {
+    vespid: PathBuf,
+    bench: PathBuf,
+}
+
+/// Builds the bench `inference` and the server that it starts, in one go, so that they share what they depend on.
+fn built_bench(cx: &Context) -> Result<Built> {
+    let _lock = packages::lock(cx)?;
+    let mut cargo = cx.cargo();
+    cargo.args(["build", "--release", "--package", "vespid", "--package", "vespid-tests"]);
+    cargo.args(["--features", "vespid-tests/native", "--bin", "vespid", "--bench", "inference"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let executables = executables(cargo)?;
+    let own = cx.output().join("bench");
+    let take = |name: &str| {
+        let is_it = |path: &&PathBuf| {
+            path.file_name().and_then(|file| file.to_str()).is_some_and(|file| {
+                // A bench has a hash at the end of its name.
+                file == name || file.rsplit_once('-').is_some_and(|(stem, _)| stem == name)
+            })
+        };
+        let built = executables.iter().find(is_it).with_context(|| format!("cargo built no {name}"))?;
+        packages::take(built, &own.join(name))
+    };
+    Ok(Built { vespid: take("vespid")?, bench: take("inference")? })
+}
+
+/// Runs cargo; the executables that it says it made.
+fn executables(mut cargo: Command) -> Result<Vec<PathBuf>> {
+    const KEY: &str = "\"executable\":\"";
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cargo does not start")?;
+    let output = child.stdout.take().map(BufReader::new);
+    let lines = output.into_iter().flat_map(std::io::BufRead::lines);
+    // A line is one JSON object. What a path would have to escape stands in none here.
+    let executable = |line: &String| {
+        let (_, from) = line.split_once(KEY)?;
+        from.split_once('"').map(|(path, _)| PathBuf::from(path))
+    };
+    let executables: Vec<PathBuf> =
+        lines.map_while(Result::ok).filter_map(|line| executable(&line)).collect();
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("the bench does not build ({status})");
+    }
+    Ok(executables)
 }

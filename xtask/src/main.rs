@@ -13,11 +13,13 @@ mod test;
 mod ui;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::context::Context;
 use crate::setup::Part;
 
@@ -59,11 +61,20 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Measure what Vespid adds, beside bare wasmtime and a bare HTTP handler.
+    /// Measure: what Vespid adds to bare wasmtime and to a bare HTTP handler, or what its inference core gives.
     Bench {
-        /// Arguments for criterion.
+        /// What to measure.
+        #[arg(default_value_t = Bench::Overhead)]
+        bench: Bench,
+        /// Where `gpu` is put together, for a machine that has no network.
+        #[arg(long, value_name = "DIR", required_if_eq("bench", "gpu"))]
+        bundle: Option<PathBuf>,
+        /// Leave NVIDIA's libraries out of the bundle: the machine has them.
+        #[arg(long, requires = "bundle")]
+        lean: bool,
+        /// Arguments for the bench: `-- --help` tells them.
         #[arg(last = true)]
-        criterion: Vec<OsString>,
+        arguments: Vec<OsString>,
     },
     /// Set up, check the format, lint, build and test everything.
     Test {
@@ -97,7 +108,13 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { keep } => demo::run(&cx, keep),
         Task::Packages => packages::run(&cx),
         Task::Bindings { check } => bindings::run(&cx, check),
-        Task::Bench { criterion } => bench::run(&cx, &criterion),
+        Task::Bench { bench, bundle, lean, arguments } => match (bench, bundle) {
+            (Bench::Gpu, Some(folder)) => bench::bundle(&cx, &folder, lean),
+            (Bench::Inference, None) => bench::inference(&cx, &arguments),
+            (Bench::Overhead, None) => bench::overhead(&cx, &arguments),
+            (_, Some(_)) => bail!("--bundle is for `gpu` alone"),
+            (Bench::Gpu, None) => bail!("`gpu` runs on another machine: --bundle DIR puts it together"),
+        },
         Task::Test { nextest } => test::run(&cx, &nextest),
         Task::Audit => audit::run(&cx),
     }

@@ -1,6 +1,6 @@
 //! The `vespid` binary, and the packages that it builds of this repository's models.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -28,21 +28,31 @@ pub(crate) fn run(cx: &Context) -> Result<()> {
 /// Builds `vespid`; the path of a copy that belongs to this checkout.
 pub(crate) fn binary(cx: &Context) -> Result<PathBuf> {
     // The binary must be taken before another checkout puts its own into the shared folder.
-    let _lock = scratch::lock(cx.target(), "vespid", "another checkout is building: waiting for it")?;
+    let _lock = lock(cx)?;
     let mut cargo = cx.cargo();
     cargo.args(["build", "--package", "vespid"]);
     ui::step_inherited("vespid", cargo)?;
-    let built = cx.target().join("debug").join("vespid");
-    let own = cx.output().join("vespid");
-    scratch::create(cx.output())?;
-    if fs::exists(&own)? {
-        fs::remove_file(&own)?;
+    take(&cx.target().join("debug").join("vespid"), &cx.output().join("vespid"))
+}
+
+/// Keeps two checkouts from building binaries at the same time, where they share a folder.
+pub(crate) fn lock(cx: &Context) -> Result<File> {
+    scratch::lock(cx.target(), "vespid", "another checkout is building: waiting for it")
+}
+
+/// Makes a built file this checkout's own; its path.
+pub(crate) fn take(built: &Path, own: &Path) -> Result<PathBuf> {
+    if let Some(folder) = own.parent() {
+        scratch::create(folder)?;
+    }
+    if fs::exists(own)? {
+        fs::remove_file(own)?;
     }
     // The target folder is shared, and the next build replaces the file in it: the linked one stays as it is.
-    if fs::hard_link(&built, &own).is_err() {
-        fs::copy(&built, &own).with_context(|| format!("{} cannot be copied", built.display()))?;
+    if fs::hard_link(built, own).is_err() {
+        fs::copy(built, own).with_context(|| format!("{} cannot be copied", built.display()))?;
     }
-    Ok(own)
+    Ok(own.to_owned())
 }
 
 /// Of this checkout alone, for the file that `vespid build` takes bears the package's name and nothing else. All

@@ -2,6 +2,7 @@
 
 mod debian;
 mod exported;
+pub(crate) mod gpu;
 mod guest;
 mod magika;
 pub(crate) mod onnxruntime;

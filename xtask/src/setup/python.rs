@@ -30,6 +30,10 @@ pub(crate) const CLIENTS: Environment =
 pub(crate) const EXPORTERS: Environment =
     Environment { list: "tests/python/export-requirements.txt", as_listed: true };
 
+/// ONNX Runtime for NVIDIA's processors and what it loads, which are unpacked and not installed.
+pub(crate) const GPU: Environment =
+    Environment { list: "tests/python/gpu-requirements.txt", as_listed: true };
+
 /// Makes the environment of the tests' clients.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("Python clients for the tests", |step| CLIENTS.ensure(cx, step))

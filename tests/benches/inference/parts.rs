@@ -1,0 +1,85 @@
+//! Where the time of a call goes, by what the serving core itself counts.
+//!
+//! `guest` is processor time: of the plugin's code, its instantiation and its host calls. `rest` is what is left of the
+//! call: waiting for a thread, and the way between the parts.
+
+use std::fs;
+use std::sync::Arc;
+
+use vespid_serving::{ReadyModel, Statistics};
+use vespid_tests::built::repository;
+use vespid_types::NamedTensor;
+
+use crate::host::{self, Host, Requests};
+use crate::pairs::{Plan, Spread, time};
+use crate::{table, texts};
+
+/// The parts, in the order of the table.
+const PARTS: usize = 4;
+
+pub(crate) fn run(plan: &Plan) {
+    let mut rows = Vec::new();
+    for backend in host::BACKENDS {
+        let host = Host::new();
+        let graph = host::backend(backend);
+        let image = fs::read(repository("plugins/image-classify/cases/baseline-420.jpg")).unwrap();
+        let image: Vec<Vec<NamedTensor>> = vec![vec![texts::bytes("image", &[image])]];
+        for (package, requests) in [("embed", texts::equal()), ("image-classify", image)] {
+            let model = host.add(package, package, &graph);
+            let requests: Requests = requests.into();
+            for callers in [1, 16] {
+                let parts = measure(plan, &host, &model, &requests, callers);
+                rows.push(row(format!("{package}, {backend}, {callers}"), &parts));
+            }
+        }
+    }
+    table(
+        "Where a call's time goes",
+        ["model, backend, callers", "whole", "queue", "guest", "compute", "rest"],
+        rows,
+    );
+}
+
+/// Seconds of a call by rounds: the whole, and its parts.
+struct Parts {
+    whole: Vec<f64>,
+    parts: [Vec<f64>; PARTS],
+}
+
+fn measure(plan: &Plan, host: &Host, model: &Arc<ReadyModel>, requests: &Requests, callers: usize) -> Parts {
+    let warm_up = host.calls(model, requests, callers, callers as u64 * 4) / (callers as u32 * 4);
+    let calls = (plan.time.as_secs_f64() / warm_up.as_secs_f64()).ceil() as u64;
+    let mut parts = Parts { whole: Vec::new(), parts: Default::default() };
+    for _ in 0..plan.rounds {
+        let before = model.statistics();
+        host.calls(model, requests, callers, calls);
+        parts.add(&before, &model.statistics());
+    }
+    parts
+}
+
+impl Parts {
+    fn add(&mut self, before: &Statistics, after: &Statistics) {
+        let calls = (after.success.count - before.success.count) as f64;
+        assert_eq!(after.fail, before.fail);
+        let cpu = |statistics: &Statistics| statistics.plugin.unwrap().cpu;
+        let each = |ns: u64| ns as f64 / 1e9 / calls;
+        let whole = each(after.success.ns - before.success.ns);
+        let queue = each(after.queue.ns - before.queue.ns);
+        let compute = each(after.compute.ns - before.compute.ns);
+        let guest = (cpu(after) - cpu(before)).as_secs_f64() / calls;
+        self.whole.push(whole);
+        let rest = (whole - queue - compute - guest).max(0.0);
+        self.parts.iter_mut().zip([queue, guest, compute, rest]).for_each(|(all, part)| all.push(part));
+    }
+}
+
+fn row(name: String, parts: &Parts) -> [String; PARTS + 2] {
+    let whole = Spread::of(parts.whole.clone()).median;
+    let part = |values: &Vec<f64>| {
+        let median = Spread::of(values.clone()).median;
+        format!("{} ({:.1} %)", time(median), 100.0 * median / whole)
+    };
+    let [queue, guest, compute, rest] = parts.parts.each_ref().map(part);
+    [name, time(whole), queue, guest, compute, rest]
+}
