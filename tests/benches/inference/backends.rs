@@ -43,16 +43,16 @@ pub(crate) fn run(plan: &Plan) {
                 [BackendName::Onnxruntime, BackendName::Embedded].map(|name| graph.lane(name, threads));
             for &(count, length) in &shapes {
                 let inputs = graphs::inputs(lanes[0].signature(), count, length);
-                let length = if length > 1 { format!(" of {length}") } else { String::new() };
+                let length = if length > 1 { format!(" x {length}") } else { String::new() };
                 let threads = threads.map_or("all".to_owned(), |threads| threads.to_string());
-                let name = format!("{}, {count} x{length}", graph.name);
+                let name = format!("{}, {count}{length}", graph.name);
                 rows.push(case(plan, name, threads, &lanes, &inputs));
             }
         }
     }
     table(
         "The embedded backend against ONNX Runtime, one caller",
-        ["graph, rows", "threads", "onnxruntime", "embedded", "times as long"],
+        ["graph, rows (x length)", "threads", "onnxruntime", "embedded", "times as long"],
         rows,
     );
 }

@@ -14,6 +14,8 @@ use crate::pairs::{Plan, compare, time};
 use crate::table;
 
 const CALLERS: u64 = 16;
+/// Calls of each of the callers, at least: the first and the last are not in full company.
+const CALLS: u64 = 8;
 const ROWS: [u64; 3] = [1, 8, 64];
 /// Tokens of a row, where the graph takes texts.
 const LENGTH: u64 = 64;
@@ -99,10 +101,9 @@ fn with_callers(plan: &Plan, graph: &Source, device: Device, batches: &LaneHandl
         runtime.block_on(async {
             let began = Instant::now();
             let callers: Vec<_> = (0..CALLERS)
-                .map(|caller| {
+                .map(|_| {
                     let (lane, inputs) = (lane.clone(), Arc::clone(&inputs));
-                    // What is left over goes to the first ones.
-                    let own = calls / CALLERS + u64::from(caller < calls % CALLERS);
+                    let own = calls / CALLERS;
                     tokio::spawn(async move {
                         for _ in 0..own {
                             graphs::compute(&lane, &inputs).await;
@@ -116,7 +117,12 @@ fn with_callers(plan: &Plan, graph: &Source, device: Device, batches: &LaneHandl
             began.elapsed()
         })
     };
-    let compared = compare(plan, &mut |count| calls(&none, count), &mut |count| calls(batches, count), || {});
+    let compared = compare(
+        &plan.in_units_of(CALLERS * CALLS),
+        &mut |count| calls(&none, count),
+        &mut |count| calls(batches, count),
+        || {},
+    );
     let [one, other] =
         [compared.one().median, compared.other().median].map(|seconds| format!("{:.0}", 1.0 / seconds));
     [graph.name.to_owned(), one, other, compared.throughput().to_string()]

@@ -10,6 +10,8 @@ use crate::pairs::{Compared, Plan, compare, time};
 use crate::{table, texts};
 
 const CALLERS: usize = 16;
+/// Calls of each of the callers, at least: the first and the last are not in full company.
+const CALLS: usize = 8;
 
 /// Many callers: what counts is how many calls are answered.
 pub(crate) fn many(plan: &Plan) {
@@ -53,8 +55,10 @@ fn cases<const N: usize>(
         for (kind, requests) in [("one length", texts::equal()), ("mixed", texts::mixed())] {
             let requests: Requests = requests.into();
             let mut before = Statistics::default();
+            let calls = if callers > 1 { callers * CALLS } else { 1 };
+            let unit = calls.next_multiple_of(requests.len());
             let compared = compare(
-                plan,
+                &plan.in_units_of(unit as u64),
                 &mut |calls| host.calls(&none, &requests, callers, calls),
                 &mut |calls| host.calls(&batches, &requests, callers, calls),
                 || before = batches.statistics(),

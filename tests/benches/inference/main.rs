@@ -69,7 +69,7 @@ enum Bench {
 
 fn main() {
     let args = Args::parse();
-    let plan = pairs::Plan { rounds: args.rounds, time: Duration::from_millis(args.millis) };
+    let plan = pairs::Plan { rounds: args.rounds, time: Duration::from_millis(args.millis), unit: 1 };
     let all = [Bench::Lanes, Bench::Alone, Bench::Native, Bench::Backends, Bench::Parts, Bench::Overload];
     let chosen = if args.benches.is_empty() { &all[..] } else { &args.benches[..] };
     println!("{} rounds of about {} ms a side; ratios: median (quartiles)", args.rounds, args.millis);

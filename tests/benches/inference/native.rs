@@ -1,7 +1,7 @@
 //! What the sandbox takes: a plugin's call against the same code compiled for this machine, over the same lane.
 //!
-//! The time of the guest is the processor's time that the engine counts for it: instantiation, the guest's own code, and the
-//! host calls that it makes. Beside it stands what the native code takes before and after the graph.
+//! The time of the guest is what the engine counts for it, that for which it held a thread: instantiation, the guest's own
+//! code, and the host calls that it makes. Beside it stands what the native code takes before and after the graph.
 
 use std::cell::Cell;
 use std::fs;

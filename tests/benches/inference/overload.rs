@@ -23,7 +23,8 @@ const LIGHT: u32 = 50;
 const HEAVY: u32 = 300;
 /// Of the other light ones.
 const OTHERS: u32 = 200;
-const OUTSTANDING: u32 = 128;
+/// Of each model: all together more than a server takes in.
+const OUTSTANDING: u32 = 256;
 
 pub(crate) fn run(time: Duration) {
     let server = Server::configured(

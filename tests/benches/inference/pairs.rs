@@ -2,7 +2,8 @@
 //!
 //! Contract: a side is a closure that does so many calls and says how long they took. Both are run until they take about
 //! the plan's time, which warms them up, and then once each in every round; which of the two goes first alternates. The
-//! ratio is taken round by round.
+//! number of calls is a multiple of a unit, so that where calls differ, both sides make the same ones. The ratio is taken
+//! round by round.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +14,15 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     /// Of one side in one round, about.
     pub(crate) time: Duration,
+    /// Calls are made in multiples of it.
+    pub(crate) unit: u64,
+}
+
+impl Plan {
+    /// The same with another unit.
+    pub(crate) fn in_units_of(self, unit: u64) -> Self {
+        Self { unit, ..self }
+    }
 }
 
 /// Does so many calls; how long they took.
@@ -55,14 +65,14 @@ pub(crate) fn compare(plan: &Plan, one: Side<'_>, other: Side<'_>, begin: impl F
 
 /// How many calls take about the plan's time.
 fn calls(plan: &Plan, side: Side<'_>) -> u64 {
-    let mut calls = 1;
+    let mut units = 1;
     loop {
-        let took = side(calls);
+        let took = side(units * plan.unit);
         if took * 2 >= plan.time {
-            let fitting = calls as f64 * plan.time.as_secs_f64() / took.as_secs_f64();
-            return (fitting as u64).max(1);
+            let fitting = units as f64 * plan.time.as_secs_f64() / took.as_secs_f64();
+            return (fitting as u64).max(1) * plan.unit;
         }
-        calls *= 2;
+        units *= 2;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where the time of a call goes, by what the serving core itself counts.
 //!
-//! `guest` is processor time: of the plugin's code, its instantiation and its host calls. `rest` is what is left of the
-//! call: waiting for a thread, and the way between the parts.
+//! `guest` is the time for which the plugin held a thread: its code, its instantiation and its host calls. `queue` and
+//! `compute` are of the lane; a call in a batch has the whole run. `rest` is what is left of the call: waiting for a thread, and
+//! the way between the parts.
 
 use std::fs;
 use std::sync::Arc;
@@ -47,8 +48,11 @@ struct Parts {
 }
 
 fn measure(plan: &Plan, host: &Host, model: &Arc<ReadyModel>, requests: &Requests, callers: usize) -> Parts {
-    let warm_up = host.calls(model, requests, callers, callers as u64 * 4) / (callers as u32 * 4);
-    let calls = (plan.time.as_secs_f64() / warm_up.as_secs_f64()).ceil() as u64;
+    // Each request as often as the others, and each caller several.
+    let unit = (callers * 8).next_multiple_of(requests.len()) as u64;
+    let warm_up = host.calls(model, requests, callers, unit);
+    let units = (plan.time.as_secs_f64() / warm_up.as_secs_f64()).ceil() as u64;
+    let calls = units * unit;
     let mut parts = Parts { whole: Vec::new(), parts: Default::default() };
     for _ in 0..plan.rounds {
         let before = model.statistics();
