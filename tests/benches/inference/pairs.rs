@@ -123,7 +123,7 @@ impl fmt::Display for Spread {
 
 /// Seconds, in the unit that suits them.
 pub(crate) fn time(seconds: f64) -> String {
-    match seconds {
+    match seconds.abs() {
         ..1e-3 => format!("{:.1} us", seconds * 1e6),
         ..1.0 => format!("{:.3} ms", seconds * 1e3),
         _ => format!("{seconds:.3} s"),

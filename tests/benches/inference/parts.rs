@@ -2,7 +2,8 @@
 //!
 //! `guest` is the time for which the plugin held a thread: its code, its instantiation and its host calls. `queue` and
 //! `compute` are of the lane; a call in a batch has the whole run. `rest` is what is left of the call: waiting for a thread, and
-//! the way between the parts.
+//! the way between the parts. It is negative where parts overlap: the lane's thread may begin before the call that it is for
+//! has let go of its own.
 
 use std::fs;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ impl Parts {
         let compute = each(after.compute.ns - before.compute.ns);
         let guest = (cpu(after) - cpu(before)).as_secs_f64() / calls;
         self.whole.push(whole);
-        let rest = (whole - queue - compute - guest).max(0.0);
+        let rest = whole - queue - compute - guest;
         self.parts.iter_mut().zip([queue, guest, compute, rest]).for_each(|(all, part)| all.push(part));
     }
 }
