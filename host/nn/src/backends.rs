@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use vespid_types::{BackendName, Device};
+use vespid_types::BackendName;
 
 use crate::NnError;
 use crate::backend::{Backend, GraphSource};
@@ -41,13 +41,9 @@ impl Backends {
     /// What runs a graph.
     pub(crate) fn choose(&self, source: &GraphSource) -> Result<&dyn Backend, NnError> {
         match (source.backend, &self.onnxruntime) {
-            (Some(BackendName::Embedded), _) => Ok(&Embedded),
+            (Some(BackendName::Embedded), _) | (None, None) => Ok(&Embedded),
             (_, Some(onnxruntime)) => Ok(&**onnxruntime),
-            (None, None) if source.provider.is_none() && !matches!(source.device, Device::Gpu(_)) => {
-                Ok(&Embedded)
-            }
-            // The embedded backend has no such device or provider: what is missing is this one.
-            (_, None) => Err(NnError::NoBackend { backend: BackendName::Onnxruntime }),
+            (Some(backend), None) => Err(NnError::NoBackend { backend }),
         }
     }
 }

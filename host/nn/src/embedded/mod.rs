@@ -57,12 +57,12 @@ impl Backend for Embedded {
 fn check_place(source: &GraphSource) -> Result<(), NnError> {
     if let Device::Gpu(_) = source.device {
         let reason =
-            "it runs on the processor alone; use device = \"cpu\" or backend = \"onnxruntime\"".to_owned();
+            "it runs on the processor alone; use device = \"cpu\", or serve with ONNX Runtime (see `vespid doctor`)".to_owned();
         return Err(NnError::UnsupportedDevice { backend: NAME, device: source.device, reason });
     }
     match source.provider {
         Some(provider) => {
-            let reason = "it has none; leave `provider` out or use backend = \"onnxruntime\"".to_owned();
+            let reason = "it has none; leave `provider` out, or serve with ONNX Runtime (see `vespid doctor`)".to_owned();
             Err(NnError::UnsupportedProvider { backend: NAME, provider, reason })
         }
         None => Ok(()),
