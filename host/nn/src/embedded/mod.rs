@@ -62,7 +62,9 @@ fn check_place(source: &GraphSource) -> Result<(), NnError> {
     }
     match source.provider {
         Some(provider) => {
-            let reason = "it has none; leave `provider` out, or serve with ONNX Runtime (see `vespid doctor`)".to_owned();
+            let reason =
+                "it has none; leave `provider` out, or serve with ONNX Runtime (see `vespid doctor`)"
+                    .to_owned();
             Err(NnError::UnsupportedProvider { backend: NAME, provider, reason })
         }
         None => Ok(()),
