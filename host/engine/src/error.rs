@@ -38,6 +38,12 @@ pub enum EngineError {
         /// What wasmtime says.
         reason: String,
     },
+    /// The component cannot be written anew with the state that it has after `describe`.
+    #[error("instances.snapshot: the component cannot be snapshotted: {reason}; leave it out")]
+    Snapshot {
+        /// Why not.
+        reason: String,
+    },
     /// As many instances run as the engine has room for.
     #[error("all {limit} plugin instances are in use; try again later")]
     Saturated {
@@ -100,7 +106,8 @@ impl EngineError {
             Self::Invalid { .. }
             | Self::MissingExport { .. }
             | Self::ImportNotGranted { .. }
-            | Self::ImportMismatch { .. } => ErrorCode::InvalidArgument,
+            | Self::ImportMismatch { .. }
+            | Self::Snapshot { .. } => ErrorCode::InvalidArgument,
             Self::Saturated { .. } => ErrorCode::Unavailable,
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::MemoryLimit { .. } | Self::Trapped { .. } | Self::BadAnswer { .. } => {

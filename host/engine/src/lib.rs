@@ -14,6 +14,7 @@ mod host;
 mod meter;
 mod plugin;
 mod pool;
+mod snapshot;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use vespid_nn::{Graphs, Run};
@@ -44,6 +45,8 @@ pub struct PluginContext {
     pub memory_limit: ByteSize,
     /// What is kept of it between calls.
     pub instances: PoolOptions,
+    /// Whether instances begin where `describe` ended, and how long that may take once.
+    pub snapshot: Option<Duration>,
     /// The models that the manifest grants.
     pub granted_models: BTreeSet<ModelName>,
     /// How other models are reached; none where the server offers none.
@@ -89,25 +92,24 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// Compiles `component` (or takes the code from the cache), and checks its imports and exports. Blocks.
+    /// Compiles `component` (or takes the code from the cache), and checks its imports and exports. Blocks; where the
+    /// context asks for a snapshot, within a runtime.
     ///
     /// # Errors
     /// [`EngineError::Invalid`], [`EngineError::ImportNotGranted`], [`EngineError::ImportMismatch`] or
-    /// [`EngineError::MissingExport`].
+    /// [`EngineError::MissingExport`]; of a snapshot also [`EngineError::Snapshot`], and those of [`Plugin::describe`].
     pub fn compile(engine: &Engine, component: &[u8], context: PluginContext) -> Result<Self, EngineError> {
-        let component = Component::from_binary(&engine.wasmtime, component)
-            .map_err(|error| EngineError::Invalid { reason: format!("{:#}", error.root_cause()) })?;
-        check_imports(engine, &component)?;
-        let instance = engine
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
-        let pre = PluginPre::new(instance)
-            .map_err(|error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) })?;
         let meter = Arc::new(Meter::default());
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter)));
-        engine.register(&pool);
-        Ok(Self { engine: engine.clone(), pre, context: Arc::new(context), pool, meter })
+        let context = Arc::new(context);
+        let mut plugin =
+            Self { engine: engine.clone(), pre: prepare(engine, component)?, context, pool, meter };
+        if let Some(limit) = plugin.context.snapshot {
+            let initialised = plugin.snapshot(component, Deadline::after(limit))?;
+            plugin.pre = prepare(engine, &initialised)?;
+        }
+        engine.register(&plugin.pool);
+        Ok(plugin)
     }
 
     /// What its calls have used up so far.
@@ -172,18 +174,28 @@ impl Plugin {
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
         let room = self.engine.admit(call.deadline, call.depth > 0).await?;
-        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
-        store.limiter(|state| &mut state.budget);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
+        let mut store = self.store(call);
         let plugin = self.pre.instantiate_async(&mut store).await;
         let plugin = plugin.map_err(|error| self.failure(&store, &error))?;
         Ok(Instance::new(store, plugin, room))
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// A store for one call, under its limits.
+    pub(crate) fn store(&self, call: CallState) -> Store<HostState> {
+        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
+        store.limiter(|state| &mut state.budget);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
+        store
+    }
+
     /// Does `work` while the deadline allows it, and counts its time.
-    async fn within<T>(
+    pub(crate) async fn within<T>(
         &self,
         deadline: Deadline,
         work: impl Future<Output = Result<T, EngineError>>,
@@ -195,7 +207,7 @@ impl Plugin {
     }
 
     /// What ended a call that wasmtime gave up.
-    fn failure(&self, store: &Store<HostState>, error: &wasmtime::Error) -> EngineError {
+    pub(crate) fn failure(&self, store: &Store<HostState>, error: &wasmtime::Error) -> EngineError {
         if store.data().budget.exceeded() {
             return EngineError::MemoryLimit { limit: self.context.memory_limit };
         }
@@ -215,6 +227,19 @@ const OFFERED: [&str; 8] = [
     "wasi:filesystem/",
     "wasi:sockets/",
 ];
+
+/// Compiles and links a component.
+fn prepare(engine: &Engine, component: &[u8]) -> Result<PluginPre<HostState>, EngineError> {
+    let component = Component::from_binary(&engine.wasmtime, component)
+        .map_err(|error| EngineError::Invalid { reason: format!("{:#}", error.root_cause()) })?;
+    check_imports(engine, &component)?;
+    let instance = engine
+        .linker
+        .instantiate_pre(&component)
+        .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
+    PluginPre::new(instance)
+        .map_err(|error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) })
+}
 
 fn check_imports(engine: &Engine, component: &Component) -> Result<(), EngineError> {
     let kind = component.component_type();

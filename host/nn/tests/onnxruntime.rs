@@ -243,6 +243,34 @@ fn bad_graphs_are_refused_with_what_the_library_says() {
     assert!(refusal(fixed).contains("'x' has a fixed first dimension of 1"));
 }
 
+#[tokio::test]
+async fn operators_of_scikit_learn_s_exports_run_here_and_are_refused_by_the_embedded_backend() {
+    let floats = |name: &str, values: [f32; 2]| AttributeProto {
+        name: Some(name.to_owned()),
+        floats: values.to_vec(),
+        r#type: Some(AttributeType::FLOATS),
+        ..Default::default()
+    };
+    let mut scaler = node("Scaler", "ai.onnx.ml", &["x"], &["y"]);
+    scaler.attribute = vec![floats("offset", [1.0, 2.0]), floats("scale", [10.0, 0.5])];
+    let graph = model(GraphProto {
+        node: vec![scaler],
+        input: vec![value("x", DataType::FLOAT, batch())],
+        output: vec![value("y", DataType::FLOAT, batch())],
+        ..Default::default()
+    });
+    let tensor = |values: [f32; 2]| {
+        let data = values.map(f32::to_le_bytes).concat();
+        Tensor::new(Datatype::Fp32, Shape::from(&[1, 2][..]), data.into()).unwrap()
+    };
+    let graphs = load(source(graph.clone())).unwrap();
+    assert_eq!(compute(&graphs, tensor([3.0, 4.0])).await.unwrap(), tensor([20.0, 1.0]));
+
+    let embedded = GraphSource { backend: Some(BackendName::Embedded), ..source(graph) };
+    let refused = refusal(embedded);
+    assert!(refused.contains("Scaler") && refused.contains("backend = \"onnxruntime\""), "{refused}");
+}
+
 #[test]
 fn a_graph_cannot_make_the_library_read_files() {
     let outside = || TensorProto {

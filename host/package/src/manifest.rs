@@ -104,11 +104,13 @@ pub struct Instances {
     pub warm: usize,
     /// Calls after which a kept instance is replaced.
     pub max_calls: NonZero<u64>,
+    /// Whether instances begin where the plugin's `describe` ended, with the tables that it built.
+    pub snapshot: bool,
 }
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { warm: 0, max_calls: NonZero::new(1000).unwrap_or(NonZero::<u64>::MIN) }
+        Self { warm: 0, max_calls: NonZero::new(1000).unwrap_or(NonZero::<u64>::MIN), snapshot: false }
     }
 }
 
@@ -334,6 +336,7 @@ mod tests {
         [instances]
         warm = 4
         max_calls = 100
+        snapshot = true
         [grants]
         models = ["iris"]
         [config]
@@ -353,7 +356,8 @@ mod tests {
         let Batching { queue_limit, max_rows, preferred_rows, max_delay } = graph.batching;
         assert_eq!((queue_limit, max_rows, preferred_rows), (8, Some(32), Some(16)));
         assert_eq!(max_delay, Duration::from_millis(2));
-        assert_eq!((manifest.instances.warm, manifest.instances.max_calls.get()), (4, 100));
+        let Instances { warm, max_calls, snapshot } = manifest.instances;
+        assert_eq!((warm, max_calls.get(), snapshot), (4, 100, true));
         assert_eq!(manifest.config["threshold"], "0.5");
         assert_eq!(manifest.files().count(), 2);
     }

@@ -66,6 +66,7 @@ impl CompiledModel {
                         warm: manifest.instances.warm,
                         max_calls: manifest.instances.max_calls,
                     },
+                    snapshot: manifest.instances.snapshot.then_some(DESCRIBE_TIMEOUT),
                     granted_models: manifest.granted_models.clone(),
                     peers: Some(peers),
                 };

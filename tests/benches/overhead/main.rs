@@ -56,6 +56,7 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
         config: Default::default(),
         memory_limit: ByteSize::mib(64),
         instances: Default::default(),
+        snapshot: None,
         granted_models: Default::default(),
         peers: None,
     };

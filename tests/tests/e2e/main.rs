@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod backends;
 mod bench;
 mod clients;
 mod concurrency;

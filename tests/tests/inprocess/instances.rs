@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use vespid_nn::Backends;
 use vespid_serving::PluginUsage;
+use vespid_tests::archive::Archive;
 use vespid_types::copied_bytes;
 
 use crate::{Host, body};
@@ -36,7 +37,7 @@ async fn calls<const N: usize>(host: &Host, kinds: [i32; N]) -> [Result<i32, u16
 async fn an_instance_is_kept_until_its_calls_are_up_and_ended_by_what_ends_a_call() {
     let host = Host::with(Backends::embedded(), &["stateful"]).await;
     // The instance that described the model is kept: its description counts as a call, and as no request.
-    assert_eq!(calls(&host, [COUNT, COUNT]).await, [Ok(1), Ok(2)]);
+    assert_eq!(calls(&host, [COUNT, COUNT]).await, [Ok(1001), Ok(1002)]);
     assert_eq!(
         calls(&host, [COUNT, FAIL, COUNT]).await,
         [Ok(1), Err(400), Ok(3)],
@@ -51,6 +52,17 @@ async fn an_instance_is_kept_until_its_calls_are_up_and_ended_by_what_ends_a_cal
     assert_eq!((fresh, warm), (7, 13));
     assert_eq!(retired, 8, "each instance has ended, the one that described the model too");
     assert!(cpu > Duration::from_millis(100), "{cpu:?}: one looped until its deadline");
+}
+
+#[tokio::test]
+async fn instances_begin_where_the_description_ended_where_the_manifest_says_so() {
+    let package = |instances: &str| Archive::built("stateful").manifest("warm = 2\nmax_calls = 3", instances);
+    let fresh = Host::with(Backends::embedded(), &[]).await;
+    fresh.push("stateful", package("warm = 0").to_tar()).await.unwrap();
+    assert_eq!(calls(&fresh, [COUNT, COUNT]).await, [Ok(1), Ok(1)]);
+    fresh.push("stateful", package("snapshot = true").version("2").to_tar()).await.unwrap();
+    // Described once for the snapshot: what was in memory then is in that of each call.
+    assert_eq!(calls(&fresh, [COUNT, COUNT, TRAP, COUNT]).await, [Ok(1001), Ok(1001), Err(500), Ok(1001)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -29,6 +29,7 @@ use vespid_types::ModelRef;
 struct Host {
     router: Router,
     predictor: Predictor,
+    repository: Repository,
     _dir: TempDir,
 }
 
@@ -57,13 +58,20 @@ impl Host {
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
         let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
         let repository = Repository::start(store, predictor.clone(), options).unwrap();
+        let api =
+            Api { predictor: predictor.clone(), repository: repository.clone(), max_body: ByteSize::gib(1) };
+        let host = Self { router: vespid_ingress::router(api), predictor, repository, _dir: dir };
         for model in models {
-            let package = Bytes::from(std::fs::read(built::package(model)).unwrap());
-            let body = futures_util::stream::iter([Ok(package)]);
-            repository.upload(model.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();
+            host.push(model, std::fs::read(built::package(model)).unwrap()).await.unwrap();
         }
-        let api = Api { predictor: predictor.clone(), repository, max_body: ByteSize::gib(1) };
-        Self { router: vespid_ingress::router(api), predictor, _dir: dir }
+        host
+    }
+
+    /// Uploads a package, under the version that its manifest has.
+    async fn push(&self, model: &str, package: Vec<u8>) -> vespid_types::Result<()> {
+        let manifest = package_version(&package);
+        let body = futures_util::stream::iter([Ok(Bytes::from(package))]);
+        self.repository.upload(model.parse().unwrap(), manifest.parse().unwrap(), body).await
     }
 
     /// Asks for a prediction with a body that begins with `head` bytes of JSON.
@@ -101,4 +109,11 @@ fn body(name: &str, datatype: &str, shape: &[usize], data: &[u8], alignment: usi
     let head = body.len();
     body.extend_from_slice(data);
     (head, body)
+}
+
+/// The version in a package's manifest.
+fn package_version(package: &[u8]) -> String {
+    let text = String::from_utf8_lossy(package);
+    let version = text.split("version = \"").nth(1).unwrap();
+    version.split('"').next().unwrap().to_owned()
 }
