@@ -38,6 +38,14 @@ pub fn python(script: &str) -> Command {
     command
 }
 
+/// The same with a Python that has the package `onnx`.
+#[must_use]
+pub fn python_onnx(script: &str) -> Command {
+    let mut command = Command::new(named("VESPID_PYTHON_ONNX"));
+    command.arg(repository(script));
+    command
+}
+
 /// A path of this repository.
 #[must_use]
 pub fn repository(path: &str) -> PathBuf {

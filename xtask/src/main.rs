@@ -5,6 +5,7 @@ mod bench;
 mod bindings;
 mod context;
 mod demo;
+mod operators;
 mod packages;
 mod scratch;
 mod server;
@@ -65,6 +66,8 @@ enum Task {
         #[arg(last = true)]
         criterion: Vec<OsString>,
     },
+    /// Run ONNX's own tests of its operators on each backend, and write docs/operators.md.
+    Operators,
     /// Set up, check the format, lint, build and test everything.
     Test {
         /// Arguments for `cargo nextest run`.
@@ -98,6 +101,7 @@ fn run(task: Task) -> Result<()> {
         Task::Packages => packages::run(&cx),
         Task::Bindings { check } => bindings::run(&cx, check),
         Task::Bench { criterion } => bench::run(&cx, &criterion),
+        Task::Operators => operators::run(&cx),
         Task::Test { nextest } => test::run(&cx, &nextest),
         Task::Audit => audit::run(&cx),
     }

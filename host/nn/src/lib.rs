@@ -86,8 +86,10 @@ impl Graphs {
 fn load_one(backends: &Backends, source: GraphSource) -> Result<LoadedGraph, NnError> {
     let backend = backends.choose(&source)?;
     let (name, options) = (source.name.clone(), source.lane);
-    let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source)))
-        .unwrap_or_else(|_| Err(NnError::Load { message: "the backend failed while reading it".into() }))?;
+    let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source))).unwrap_or_else(|panic| {
+        let message = format!("the backend failed while reading it: {}", backend::panic_message(&*panic));
+        Err(NnError::Load { message })
+    })?;
     let device = loaded.device;
     let lane = LaneHandle::start(&name, loaded, options)?;
     Ok(LoadedGraph { lane, backend: backend.name(), device })

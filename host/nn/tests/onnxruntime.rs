@@ -22,7 +22,8 @@ use rten_onnx::protobuf::{EncodeMessage as _, ValueWriter};
 use vespid_nn::onnxruntime::OnnxRuntime;
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions, NnError};
 use vespid_types::{
-    BackendName, Datatype, Deadline, Device, Encoding, NamedTensor, Priority, Provider, Shape, Tensor,
+    BackendName, Datatype, Deadline, Device, Encoding, ErrorCode, NamedTensor, Priority, Provider, Shape,
+    Tensor,
 };
 
 fn library() -> PathBuf {
@@ -231,7 +232,11 @@ fn bad_graphs_are_refused_with_what_the_library_says() {
         output: vec![value("y", DataType::FLOAT, batch())],
         ..Default::default()
     });
-    assert!(refusal(source(unknown)).contains("NoSuchOperator"));
+    let unknown = load(source(unknown)).err().unwrap();
+    assert!(
+        unknown.code() == ErrorCode::Unsupported && unknown.to_string().contains("NoSuchOperator"),
+        "{unknown}"
+    );
     assert!(refusal(source(b"no graph".to_vec())).contains("not an ONNX model"));
     let mut fixed = source(model(GraphProto {
         node: vec![node("Identity", "", &["x"], &["y"])],

@@ -16,6 +16,7 @@ mod hostile;
 mod image_classify;
 mod iris;
 mod mutation;
+mod operators;
 mod packages;
 mod requests;
 mod restarts;

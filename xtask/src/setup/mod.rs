@@ -36,10 +36,12 @@ pub(crate) enum Part {
     Onnxruntime,
     /// Python clients that the tests compare with.
     Python,
+    /// The Python package of ONNX, with ONNX's own tests of its operators.
+    Onnx,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
@@ -47,6 +49,7 @@ impl Part {
         Self::Efficientnet,
         Self::Onnxruntime,
         Self::Python,
+        Self::Onnx,
     ];
 
     /// What the packages of this repository are built with and from.
@@ -61,6 +64,7 @@ impl Part {
             Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
             Self::Onnxruntime => onnxruntime::ensure(cx),
             Self::Python => python::ensure(cx),
+            Self::Onnx => python::ensure_onnx(cx),
         }
     }
 }
@@ -75,6 +79,7 @@ impl fmt::Display for Part {
             Self::Efficientnet => "efficientnet",
             Self::Onnxruntime => "onnxruntime",
             Self::Python => "python",
+            Self::Onnx => "onnx",
         })
     }
 }
