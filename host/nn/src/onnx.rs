@@ -6,7 +6,7 @@
 
 use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
 use rten_onnx::protobuf::DecodeMessage;
-use vespid_types::{Datatype, Extent, Signature, TensorSpec};
+use vespid_types::{BackendName, Datatype, Encoding, Extent, Signature, TensorSpec};
 
 use crate::NnError;
 use crate::backend::Batching;
@@ -20,6 +20,18 @@ const MAX_DEPTH: usize = 16;
 pub(crate) struct Described {
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
+}
+
+/// Refuses, for a backend that reads ONNX, what is not.
+///
+/// # Errors
+/// [`NnError::UnsupportedEncoding`].
+pub(crate) fn check_encoding(backend: BackendName, encoding: Encoding) -> Result<(), NnError> {
+    let remedy = "it reads ONNX; leave `backend` out, or export the graph as ONNX";
+    match encoding {
+        Encoding::Onnx => Ok(()),
+        Encoding::Openvino => Err(NnError::UnsupportedEncoding { backend, encoding, remedy }),
+    }
 }
 
 /// Reads what an ONNX model declares. What this has read is safe to be read by `rten`.

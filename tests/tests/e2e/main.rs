@@ -15,6 +15,7 @@ mod hostile;
 mod image_classify;
 mod iris;
 mod mutation;
+mod openvino;
 mod packages;
 mod requests;
 mod restarts;

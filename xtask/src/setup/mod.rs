@@ -5,6 +5,7 @@ mod exported;
 mod guest;
 mod magika;
 pub(crate) mod onnxruntime;
+pub(crate) mod openvino;
 pub(crate) mod python;
 mod sysroot;
 pub(crate) mod tool;
@@ -34,18 +35,21 @@ pub(crate) enum Part {
     Efficientnet,
     /// The library of ONNX Runtime.
     Onnxruntime,
+    /// The library of OpenVINO.
+    Openvino,
     /// Python clients that the tests compare with.
     Python,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
         Self::Minilm,
         Self::Efficientnet,
         Self::Onnxruntime,
+        Self::Openvino,
         Self::Python,
     ];
 
@@ -60,6 +64,7 @@ impl Part {
             Self::Minilm => exported::MINILM.ensure(cx),
             Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
             Self::Onnxruntime => onnxruntime::ensure(cx),
+            Self::Openvino => openvino::ensure(cx),
             Self::Python => python::ensure(cx),
         }
     }
@@ -74,6 +79,7 @@ impl fmt::Display for Part {
             Self::Minilm => "minilm",
             Self::Efficientnet => "efficientnet",
             Self::Onnxruntime => "onnxruntime",
+            Self::Openvino => "openvino",
             Self::Python => "python",
         })
     }

@@ -11,7 +11,7 @@ mod convert;
 use std::sync::Arc;
 
 use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
-use vespid_types::{BackendName, Device, Encoding, NamedTensor, Signature, TensorSpec};
+use vespid_types::{BackendName, Device, NamedTensor, Signature, TensorSpec};
 
 use crate::backend::{Backend, GraphSource, LoadedSessions, Session, Worker};
 use crate::{NnError, onnx};
@@ -32,7 +32,7 @@ impl Backend for Embedded {
 
     fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
         check_place(&source)?;
-        let Encoding::Onnx = source.encoding;
+        onnx::check_encoding(NAME, source.encoding)?;
         let described = onnx::describe(&source.data)?;
         let signature = described.signature;
         for spec in signature.inputs.iter().chain(&signature.outputs) {
