@@ -169,7 +169,7 @@ fn check_options(source: &GraphSource) -> Result<(), NnError> {
 
 fn load_error(error: &BackendError) -> NnError {
     let message = error_text(error);
-    if message.contains("unsupported opset") {
+    if message.contains("unsupported opset") || message.contains("doesn't contain the operation") {
         let remedy =
             "this version of OpenVINO lacks the operator: use a later one, or convert the graph anew";
         return NnError::UnsupportedOperator { message, remedy };
@@ -177,7 +177,7 @@ fn load_error(error: &BackendError) -> NnError {
     NnError::Load { message }
 }
 
-/// What the library says, without where in its source code it says so.
+/// What the library says.
 fn error_text(error: &BackendError) -> String {
     match error {
         BackendError::BackendAccess(error) => one_line(&format!("{error:#}")),
@@ -185,7 +185,23 @@ fn error_text(error: &BackendError) -> String {
     }
 }
 
+/// Without the lines that say where in the library's source code it was said.
 fn one_line(text: &str) -> String {
-    let told = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    told.collect::<Vec<_>>().join(" ")
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_place = |line: &&str| line.contains("Exception from ") && line.ends_with(':');
+    let told: Vec<&str> = lines().filter(|line| !is_place(line)).collect();
+    if told.is_empty() { lines().collect::<Vec<_>>().join(" ") } else { told.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_says_is_kept_and_where_is_not() {
+        let text = "general error: Exception from src/inference/src/cpp/core.cpp:105:\nException from \
+                    src/core/xml_util/src/xml_deserialize_util.cpp:1286:\nOpset opset1 doesn't contain the operation\n\n";
+        assert_eq!(one_line(text), "Opset opset1 doesn't contain the operation");
+        assert_eq!(one_line("Exception from a.cpp:1:\n"), "Exception from a.cpp:1:");
+    }
 }
