@@ -44,7 +44,8 @@ fn it_predicts_what_the_embedded_backend_and_the_training_code_do() {
         let got = probabilities(&server, "iris-openvino", &json!([measurements]));
         assert_close(&got, &numbers(&expected["probabilities"][row]), TOLERANCE);
     }
-    assert_eq!(probabilities(&server, "iris-openvino", &json!([])), [0.0; 0]);
+    let none = server.infer("iris-openvino", &request("measurements", "FP32", &[0, 4], json!([])));
+    none.assert_error(400, "'measurements' has shape [0, 4] and no elements");
     let metadata = server.get("/v2/models/iris-openvino").json();
     assert_eq!(metadata["platform"], "openvino_openvino");
     let input = json!([{"name": "measurements", "datatype": "FP32", "shape": [-1, 4]}]);

@@ -39,6 +39,12 @@ fn kind(name: &str, datatype: Datatype) -> Result<TensorType, NnError> {
 pub(super) fn to_wasi_nn(input: &NamedTensor) -> Result<WasiNnTensor, NnError> {
     let NamedTensor { name, tensor } = input;
     let ty = kind(name, tensor.datatype())?;
+    if tensor.data().is_empty() {
+        let shape = tensor.shape();
+        let message =
+            format!("'{name}' has shape {shape} and no elements, and the openvino backend runs none");
+        return Err(NnError::Run { message });
+    }
     let dimensions = tensor.shape().iter().map(|extent| u32::try_from(*extent)).collect::<Result<_, _>>();
     let dimensions = dimensions.map_err(|_| NnError::Run {
         message: format!("'{name}' has shape {}: an extent takes at most 32 bits", tensor.shape()),
