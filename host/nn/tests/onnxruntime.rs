@@ -10,7 +10,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rten_onnx::onnx::{
@@ -30,7 +30,10 @@ fn library() -> PathBuf {
 }
 
 fn backends() -> Backends {
-    Backends::embedded().with_onnxruntime(Arc::new(OnnxRuntime::open(&library()).unwrap()))
+    // Opened once, for a process can have one environment of it.
+    static OPENED: LazyLock<Arc<OnnxRuntime>> =
+        LazyLock::new(|| Arc::new(OnnxRuntime::open(&library()).unwrap()));
+    Backends::embedded().with_onnxruntime(Arc::clone(&OPENED))
 }
 
 fn value(name: &str, kind: DataType, first: Dimension) -> ValueInfoProto {
