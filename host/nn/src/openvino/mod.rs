@@ -5,10 +5,11 @@
 //! server without one does without. Cost: a graph has `instances` compiled models, each with its own copy of the weights;
 //! each input is copied twice and each output once, for wasi-nn's tensors are vectors of their own. Left out on purpose:
 //! scalars (OpenVINO's C interface makes none), tensors without elements, `threads` and other settings of a compiled model
-//! (wasmtime-wasi-nn passes none on), and IR before version 11. Of an output without elements OpenVINO gives a null pointer,
-//! which the crate `openvino` 0.11 makes a slice of: empty inputs are refused, for most such outputs come of them; a graph
-//! whose output can be empty for another reason (`NonZero` and the like) is not to be served here. What reads the graph is OpenVINO's own code: [`ir`] keeps from it what is damaged in
-//! ways that can be told from the outside.
+//! (wasmtime-wasi-nn passes none on), and IR before version 11. Of an output without elements OpenVINO may give a null
+//! pointer, of which the crate `openvino` 0.11 makes a slice: inputs without elements are refused, for most such outputs
+//! come of them, and a graph whose output can be empty for another reason (`NonZero` and the like) is not to be served
+//! here. What reads the graph is OpenVINO's own code: `ir` keeps from it what is damaged in ways that can be told from the
+//! outside.
 
 mod convert;
 mod ir;
