@@ -22,6 +22,12 @@ pub fn onnxruntime() -> String {
     named("VESPID_ONNXRUNTIME_LIBRARY").display().to_string()
 }
 
+/// The library of OpenVINO, for `--openvino`.
+#[must_use]
+pub fn openvino() -> String {
+    named("VESPID_OPENVINO_LIBRARY").display().to_string()
+}
+
 /// The package that was built from a model's folder of that name.
 #[must_use]
 pub fn package(name: &str) -> PathBuf {

@@ -15,6 +15,8 @@ pub struct GraphSource {
     pub name: String,
     /// The file's content.
     pub data: Bytes,
+    /// The content of the file with its weights, where the encoding has one.
+    pub weights: Option<Bytes>,
     /// The file's encoding.
     pub encoding: Encoding,
     /// Which library runs it; by the rule of [`Backends`](crate::Backends) where none is named.

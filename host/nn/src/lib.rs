@@ -14,6 +14,7 @@ mod error;
 mod lane;
 mod onnx;
 pub mod onnxruntime;
+pub mod openvino;
 mod protobuf;
 mod queue;
 

@@ -8,7 +8,7 @@ use rten_onnx::onnx::{
     AttributeProto, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
 use rten_onnx::protobuf::DecodeMessage;
-use vespid_types::{Datatype, Extent, Signature, TensorSpec};
+use vespid_types::{BackendName, Datatype, Encoding, Extent, Signature, TensorSpec};
 
 use crate::NnError;
 use crate::backend::Batching;
@@ -24,6 +24,18 @@ pub(crate) struct Described {
     pub(crate) batching: Batching,
     /// The output of a `Resize` by cubic interpolation, which a library may take for another one.
     pub(crate) cubic: Option<String>,
+}
+
+/// Refuses, for a backend that reads ONNX, what is not.
+///
+/// # Errors
+/// [`NnError::UnsupportedEncoding`].
+pub(crate) fn check_encoding(backend: BackendName, encoding: Encoding) -> Result<(), NnError> {
+    let remedy = "it reads ONNX; leave `backend` out, or export the graph as ONNX";
+    match encoding {
+        Encoding::Onnx => Ok(()),
+        Encoding::Openvino => Err(NnError::UnsupportedEncoding { backend, encoding, remedy }),
+    }
 }
 
 /// Reads what an ONNX model declares. What this has read is safe to be read by `rten`.

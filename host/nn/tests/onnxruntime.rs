@@ -96,6 +96,7 @@ fn source(data: Vec<u8>) -> GraphSource {
     GraphSource {
         name: "graph".to_owned(),
         data: data.into(),
+        weights: None,
         encoding: Encoding::Onnx,
         backend: Some(BackendName::Onnxruntime),
         device: Device::Cpu,

@@ -75,7 +75,10 @@ impl CompiledModel {
                     .map_or("vespid_plugin".to_owned(), |graph| format!("vespid_plugin_{}", runner(&graph)));
                 (Body::Plugin(plugin), platform)
             }
-            (None, Some(graph)) => (Body::Native(graph.clone()), format!("onnx_{}", runner(graph))),
+            (None, Some(graph)) => {
+                let encoding = manifest.graphs.first().map_or("", |graph| graph.encoding.as_str());
+                (Body::Native(graph.clone()), format!("{encoding}_{}", runner(graph)))
+            }
             (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
         };
         Ok(Self { manifest, platform, body })
@@ -124,6 +127,7 @@ fn graph_source(graph: &GraphManifest, dir: &Path) -> Result<GraphSource> {
     Ok(GraphSource {
         name: graph.name.clone(),
         data: read(&dir.join(&graph.file))?.into(),
+        weights: graph.weights.as_ref().map(|file| read(&dir.join(file))).transpose()?.map(Into::into),
         encoding: graph.encoding,
         backend: graph.backend,
         device: graph.device,

@@ -123,6 +123,7 @@ fn iris_in_process(criterion: &mut Criterion) {
     let source = |data: Vec<u8>| GraphSource {
         name: "iris".to_owned(),
         data: data.into(),
+        weights: None,
         encoding: Encoding::Onnx,
         backend: None,
         device: Device::Cpu,

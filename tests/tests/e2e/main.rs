@@ -17,6 +17,7 @@ mod image_classify;
 mod iris;
 mod mutation;
 mod operators;
+mod openvino;
 mod packages;
 mod requests;
 mod restarts;

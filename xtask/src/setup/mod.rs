@@ -5,6 +5,7 @@ mod exported;
 mod guest;
 mod magika;
 pub(crate) mod onnxruntime;
+pub(crate) mod openvino;
 pub(crate) mod python;
 mod sysroot;
 pub(crate) mod tool;
@@ -34,6 +35,8 @@ pub(crate) enum Part {
     Efficientnet,
     /// The library of ONNX Runtime.
     Onnxruntime,
+    /// The library of OpenVINO.
+    Openvino,
     /// Python clients that the tests compare with.
     Python,
     /// The Python package of ONNX, with ONNX's own tests of its operators.
@@ -48,6 +51,7 @@ impl Part {
         Self::Minilm,
         Self::Efficientnet,
         Self::Onnxruntime,
+        Self::Openvino,
         Self::Python,
         Self::Onnx,
     ];
@@ -63,6 +67,7 @@ impl Part {
             Self::Minilm => exported::MINILM.ensure(cx),
             Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
             Self::Onnxruntime => onnxruntime::ensure(cx),
+            Self::Openvino => openvino::ensure(cx),
             Self::Python => python::ensure(cx),
             Self::Onnx => python::ensure_onnx(cx),
         }
@@ -78,6 +83,7 @@ impl fmt::Display for Part {
             Self::Minilm => "minilm",
             Self::Efficientnet => "efficientnet",
             Self::Onnxruntime => "onnxruntime",
+            Self::Openvino => "openvino",
             Self::Python => "python",
             Self::Onnx => "onnx",
         })

@@ -30,6 +30,10 @@ pub(crate) const CLIENTS: Environment =
 pub(crate) const EXPORTERS: Environment =
     Environment { list: "tests/python/export-requirements.txt", as_listed: true };
 
+/// OpenVINO, whose library is taken out of its package.
+pub(crate) const OPENVINO: Environment =
+    Environment { list: "tests/python/openvino-requirements.txt", as_listed: true };
+
 /// Makes the environment of the tests' clients.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("Python clients for the tests", |step| CLIENTS.ensure(cx, step))

@@ -14,7 +14,7 @@ mod convert;
 use std::sync::Arc;
 
 use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
-use vespid_types::{BackendName, Device, Encoding, NamedTensor, Signature, TensorSpec};
+use vespid_types::{BackendName, Device, NamedTensor, Signature, TensorSpec};
 
 use crate::backend::{Backend, GraphSource, LoadedSessions, Session, Worker};
 use crate::{NnError, onnx};
@@ -35,7 +35,7 @@ impl Backend for Embedded {
 
     fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
         check_place(&source)?;
-        let Encoding::Onnx = source.encoding;
+        onnx::check_encoding(NAME, source.encoding)?;
         let described = onnx::describe(&source.data)?;
         if let Some(output) = described.cubic {
             // rten would resize linearly.

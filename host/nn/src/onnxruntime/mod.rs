@@ -17,7 +17,7 @@ use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider as _};
 use ort::session::Session as OrtSession;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use vespid_types::{BackendName, Device, Encoding, Provider, TensorSpec};
+use vespid_types::{BackendName, Device, Provider, TensorSpec};
 
 use crate::backend::{Backend, GraphSource, LoadedSessions, Session};
 use crate::{NnError, onnx};
@@ -131,7 +131,7 @@ impl Backend for OnnxRuntime {
     }
 
     fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
-        let Encoding::Onnx = source.encoding;
+        onnx::check_encoding(NAME, source.encoding)?;
         let onnx::Described { signature, batching, .. } = onnx::describe(&source.data)?;
         let (provider, device) = self.place(&source)?;
         let session = |_| {
