@@ -16,6 +16,7 @@ mod image_classify;
 mod iris;
 mod mutation;
 mod packages;
+mod preview1;
 mod requests;
 mod restarts;
 mod shutdown;
