@@ -10,16 +10,20 @@ use crate::context::Context;
 use crate::setup::{self, Part};
 use crate::{bindings, packages, ui};
 
-/// The guests' workspaces.
-const GUESTS: [&str; 2] = ["plugins/Cargo.toml", "tests/hostile/Cargo.toml"];
+/// The guests' workspaces, and what each is built for.
+const GUESTS: [(&str, GuestTarget); 3] = [
+    ("plugins/Cargo.toml", GuestTarget::Unknown),
+    ("tests/hostile/Cargo.toml", GuestTarget::Unknown),
+    ("tests/preview1/Cargo.toml", GuestTarget::WasiP1),
+];
 
 pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     setup::run(cx, &Part::ALL)?;
     ui::step_inherited("format", cargo(cx, &["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     ui::step_inherited("lints", cargo(cx, &clippy))?;
-    for manifest in GUESTS.into_iter().filter(|manifest| cx.root().join(manifest).is_file()) {
-        check_guests(cx, manifest)?;
+    for (manifest, target) in GUESTS.into_iter().filter(|(manifest, _)| cx.root().join(manifest).is_file()) {
+        check_guests(cx, manifest, target)?;
     }
     bindings::run(cx, true)?;
     // On the host, where a stand-in plays the server.
@@ -40,10 +44,9 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     ui::run_inherited(tests)
 }
 
-fn check_guests(cx: &Context, manifest: &str) -> Result<()> {
+fn check_guests(cx: &Context, manifest: &str, target: GuestTarget) -> Result<()> {
     let format = ["fmt", "--manifest-path", manifest, "--all", "--check"];
     ui::step_inherited(&format!("format of {manifest}"), cargo(cx, &format))?;
-    let target = GuestTarget::Unknown;
     let mut clippy = cargo(cx, &["clippy", "--manifest-path", manifest, "--target", target.triple()]);
     clippy.args(["--", "--deny", "warnings"]);
     GuestToolchain::find(target)?.configure(&mut clippy);

@@ -10,15 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vespid_types::{Deadline, Priority};
 use wasmtime::Store;
-use wasmtime::component::{Component, Instance, Lift, WasmList};
+use wasmtime::component::{Instance, Lift, WasmList};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::bindings;
+use crate::component::Component;
 use crate::error::EngineError;
 use crate::host::{CallState, HostState};
-use crate::plugin::Plugin;
 
-impl Plugin {
+impl Component {
     /// The component's bytes after `describe`. Blocks, and must be called where tokio's blocking calls may be.
     pub(crate) fn snapshot(&self, component: &[u8], deadline: Deadline) -> Result<Vec<u8>, EngineError> {
         let runtime = tokio::runtime::Handle::current();
@@ -35,17 +35,18 @@ impl Plugin {
         let wizer = Wizer::new();
         let (context, instrumented) =
             wizer.instrument_component(component).map_err(|error| refused(&error))?;
-        self.within(deadline, async {
-            let (store, instance) = self.described(&instrumented, deadline).await?;
-            let mut state = Described { store, instance, failure: None };
-            let written =
-                wizer.snapshot_component(&context, &mut state).await.map_err(|error| refused(&error))?;
-            match state.failure {
-                Some(error) => Err(refused(&error)),
-                None => Ok(written),
-            }
-        })
-        .await
+        self.meter()
+            .within(deadline, async {
+                let (store, instance) = self.described(&instrumented, deadline).await?;
+                let mut state = Described { store, instance, failure: None };
+                let written =
+                    wizer.snapshot_component(&context, &mut state).await.map_err(|error| refused(&error))?;
+                match state.failure {
+                    Some(error) => Err(refused(&error)),
+                    None => Ok(written),
+                }
+            })
+            .await
     }
 
     /// An instance of the instrumented component, after its `describe`.
@@ -55,8 +56,8 @@ impl Plugin {
         deadline: Deadline,
     ) -> Result<(Store<HostState>, Instance), EngineError> {
         let engine = self.engine();
-        let component =
-            Component::from_binary(&engine.wasmtime, instrumented).map_err(|error| refused(&error))?;
+        let component = wasmtime::component::Component::from_binary(&engine.wasmtime, instrumented)
+            .map_err(|error| refused(&error))?;
         let _room = engine.admit(deadline, false).await?;
         let mut store = self.store(CallState::new(deadline, Priority::Online, None, 0));
         let failed = |store: &Store<HostState>, error| self.failure(store, &error);

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use vespid_types::{BackendName, Device};
 
-pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker};
+pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker, panic_message};
 pub use backends::Backends;
 pub use error::NnError;
 pub use lane::{Computed, DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, Run};

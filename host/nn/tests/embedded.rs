@@ -86,6 +86,7 @@ fn load(node: NodeProto) -> Result<Graphs, NnError> {
     let mut data = Vec::new();
     model.encode(ValueWriter::new(&mut data)).unwrap();
     let source = GraphSource {
+        weights: None,
         name: "graph".to_owned(),
         data: data.into(),
         encoding: Encoding::Onnx,

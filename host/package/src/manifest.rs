@@ -26,7 +26,7 @@ pub struct Manifest {
     pub name: ModelName,
     /// `model.version`
     pub version: Version,
-    /// `model.plugin`: the component; none for a graph that is served as it is.
+    /// `model.plugin`: the component or the command; none for a graph that is served as it is.
     pub plugin: Option<PackagePath>,
     /// `[[graph]]`
     pub graphs: Vec<GraphManifest>,

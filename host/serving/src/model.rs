@@ -55,10 +55,11 @@ impl CompiledModel {
         let first = manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).cloned();
         let (body, platform) = match (&manifest.plugin, graphs.single()) {
             (Some(file), _) => {
-                let component = read(&dir.join(file))?;
+                let code = read(&dir.join(file))?;
                 let context = PluginContext {
                     model: manifest.name.clone(),
                     version: manifest.version,
+                    written: Signature { inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone() },
                     graphs,
                     config: manifest.config.clone(),
                     memory_limit: manifest.limits.memory,
@@ -70,7 +71,7 @@ impl CompiledModel {
                     granted_models: manifest.granted_models.clone(),
                     peers: Some(peers),
                 };
-                let plugin = Plugin::compile(engine, &component, context)?;
+                let plugin = Plugin::compile(engine, &code, context)?;
                 let platform = first
                     .map_or("vespid_plugin".to_owned(), |graph| format!("vespid_plugin_{}", runner(&graph)));
                 (Body::Plugin(plugin), platform)

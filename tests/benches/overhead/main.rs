@@ -52,6 +52,7 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
     let context = PluginContext {
         model: "bench".parse().unwrap(),
         version: "1".parse().unwrap(),
+        written: Default::default(),
         graphs,
         config: Default::default(),
         memory_limit: ByteSize::mib(64),
