@@ -197,7 +197,7 @@ fn a_command_that_cannot_be_served_is_refused() {
             "model.plugin is a core module, and so a command: [[input]]: a command cannot describe itself",
         ),
         (command().manifest("[-1, 3]", "[-1, -1]"), "output.shape: one extent follows"),
-        (command().manifest("[limits]", "[instances]\nwarm = 1\n[limits]"), "instances.warm: "),
+        (command().manifest("[limits]", "[instances]\nwarm = 1\n[limits]"), "instances: "),
         (command().manifest("[limits]", "[grants]\nmodels = [\"iris\"]\n[limits]"), "grants.models: "),
         (command().file("iris_command.wasm", b"\0asm\x01\0\0\0"), "it exports no function '_start'"),
         (command().file("iris_command.wasm", b"\0asm\x01\0\0\0\xff"), "not a valid WebAssembly module"),

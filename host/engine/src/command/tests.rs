@@ -89,6 +89,7 @@ fn graphs() -> Graphs {
     // Asked for at run time: a target folder that several checkouts share may hold what another one built.
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let source = GraphSource {
+        weights: None,
         name: "iris".to_owned(),
         data: fs::read(root.join("../../plugins/iris/iris.onnx")).unwrap().into(),
         encoding: Encoding::Onnx,
@@ -127,6 +128,7 @@ impl Host {
 
     fn context(&self, written: Signature) -> PluginContext {
         PluginContext {
+            snapshot: None,
             model: "command".parse().unwrap(),
             version: "1".parse().unwrap(),
             written,
@@ -390,7 +392,7 @@ async fn what_is_no_command_is_refused() {
     let two = |one: &str, other: &str| [one, other].map(|key| (key.to_owned(), String::new())).into();
     for (context, expected) in [
         (host.context(Signature::default()), "[[input]]: a command cannot describe itself"),
-        (PluginContext { instances: warm, ..context() }, "instances.warm: "),
+        (PluginContext { instances: warm, ..context() }, "instances: "),
         (PluginContext { granted_models: ["iris".parse().unwrap()].into(), ..context() }, "grants.models: "),
         (
             PluginContext { config: two("a-b", "a_b"), ..context() },
