@@ -22,6 +22,12 @@ pub fn onnxruntime() -> String {
     named("VESPID_ONNXRUNTIME_LIBRARY").display().to_string()
 }
 
+/// The library of OpenVINO, for `--openvino`.
+#[must_use]
+pub fn openvino() -> String {
+    named("VESPID_OPENVINO_LIBRARY").display().to_string()
+}
+
 /// The package that was built from a model's folder of that name.
 #[must_use]
 pub fn package(name: &str) -> PathBuf {
@@ -34,6 +40,14 @@ pub fn package(name: &str) -> PathBuf {
 #[must_use]
 pub fn python(script: &str) -> Command {
     let mut command = Command::new(named("VESPID_PYTHON"));
+    command.arg(repository(script));
+    command
+}
+
+/// The same with a Python that has the package `onnx`.
+#[must_use]
+pub fn python_onnx(script: &str) -> Command {
+    let mut command = Command::new(named("VESPID_PYTHON_ONNX"));
     command.arg(repository(script));
     command
 }

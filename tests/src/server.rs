@@ -79,8 +79,9 @@ impl Home {
 pub fn serve(store: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(built::vespid());
     command.args(["serve", "--store"]).arg(store).args(arguments);
-    // The same backend on every machine; a test that wants the other names its library.
-    command.env("VESPID_ONNXRUNTIME", "off").env_remove("VESPID_LOG").stdin(Stdio::null());
+    // The same backend on every machine; a test that wants another names its library.
+    command.env("VESPID_ONNXRUNTIME", "off").env("VESPID_OPENVINO", "off");
+    command.env_remove("VESPID_LOG").stdin(Stdio::null());
     command
 }
 

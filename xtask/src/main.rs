@@ -5,6 +5,7 @@ mod bench;
 mod bindings;
 mod context;
 mod demo;
+mod operators;
 mod packages;
 mod scratch;
 mod server;
@@ -76,6 +77,8 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Run ONNX's own tests of its operators on each backend, and write docs/operators.md.
+    Operators,
     /// Set up, check the format, lint, build and test everything.
     Test {
         /// Arguments for `cargo nextest run`.
@@ -115,6 +118,7 @@ fn run(task: Task) -> Result<()> {
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),
             (Bench::Gpu, None) => bail!("`gpu` runs on another machine: --bundle DIR puts it together"),
         },
+        Task::Operators => operators::run(&cx),
         Task::Test { nextest } => test::run(&cx, &nextest),
         Task::Audit => audit::run(&cx),
     }

@@ -10,8 +10,12 @@ use crate::context::Context;
 use crate::setup::{self, Part};
 use crate::{bindings, packages, ui};
 
-/// The guests' workspaces.
-const GUESTS: [&str; 2] = ["plugins/Cargo.toml", "tests/hostile/Cargo.toml"];
+/// The guests' workspaces, and what each is built for.
+const GUESTS: [(&str, GuestTarget); 3] = [
+    ("plugins/Cargo.toml", GuestTarget::Unknown),
+    ("tests/hostile/Cargo.toml", GuestTarget::Unknown),
+    ("tests/preview1/Cargo.toml", GuestTarget::WasiP1),
+];
 
 pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     setup::run(cx, &Part::ALL)?;
@@ -20,8 +24,8 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", "vespid-tests/native"];
     let clippy = [&clippy[..], &["--", "--deny", "warnings"]].concat();
     ui::step_inherited("lints", cargo(cx, &clippy))?;
-    for manifest in GUESTS.into_iter().filter(|manifest| cx.root().join(manifest).is_file()) {
-        check_guests(cx, manifest)?;
+    for (manifest, target) in GUESTS.into_iter().filter(|(manifest, _)| cx.root().join(manifest).is_file()) {
+        check_guests(cx, manifest, target)?;
     }
     bindings::run(cx, true)?;
     // On the host, where a stand-in plays the server.
@@ -35,15 +39,16 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
         .env("VESPID_BIN", vespid)
         .env("VESPID_PACKAGES", packages)
         .env("VESPID_PYTHON", setup::python::CLIENTS.python(cx)?)
-        .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx));
+        .env("VESPID_PYTHON_ONNX", setup::python::EXPORTERS.python(cx)?)
+        .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
+        .env("VESPID_OPENVINO_LIBRARY", setup::openvino::library(cx));
     // No step of its own: the last lines are to be the runner's summary.
     ui::run_inherited(tests)
 }
 
-fn check_guests(cx: &Context, manifest: &str) -> Result<()> {
+fn check_guests(cx: &Context, manifest: &str, target: GuestTarget) -> Result<()> {
     let format = ["fmt", "--manifest-path", manifest, "--all", "--check"];
     ui::step_inherited(&format!("format of {manifest}"), cargo(cx, &format))?;
-    let target = GuestTarget::Unknown;
     let mut clippy = cargo(cx, &["clippy", "--manifest-path", manifest, "--target", target.triple()]);
     clippy.args(["--", "--deny", "warnings"]);
     GuestToolchain::find(target)?.configure(&mut clippy);

@@ -1,6 +1,7 @@
-//! Compiles a plugin with cargo and finds the component that comes out.
+//! Compiles a plugin with cargo and finds the component or the command that comes out.
 //!
-//! Cargo itself says where it put the component; no path is guessed. On a terminal cargo's progress shows as one
+//! A package with a library is built as a component, one with nothing but a program as a command for WASI 0.1. Cargo
+//! itself says which of them it is and where it put the result; no path is guessed. On a terminal cargo's progress shows as one
 //! changing line, and what the compiler has to say is passed on; elsewhere cargo writes as it always does.
 
 use std::ffi::OsString;
@@ -16,21 +17,21 @@ use vespid_toolchain::{GuestTarget, GuestToolchain};
 use crate::failure::{Failure, Hint};
 use crate::ui;
 
-const TARGET: GuestTarget = GuestTarget::Unknown;
 /// Where cargo keeps the guests' intermediate files, where it is set.
 const TARGET_DIR: &str = "VESPID_GUEST_TARGET_DIR";
+const INSTALL: &str = "install Rust from https://rustup.rs";
 
-/// Builds the plugin in `folder`, for release; returns the component's path.
+/// Builds the plugin in `folder`, for release; returns the path of what came out.
 pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
-    let toolchain = GuestToolchain::find(TARGET)
-        .hint("plugins cannot be compiled here", "`vespid doctor` lists what is missing")?;
     let manifest = fs::canonicalize(folder.join("Cargo.toml"))
         .hint(format!("{} cannot be found", folder.join("Cargo.toml").display()), "check the path")?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    let target = target(&manifest)?;
+    let toolchain = GuestToolchain::find(target)
+        .hint("plugins cannot be compiled here", "`vespid doctor` lists what is missing")?;
+    let mut cargo = cargo();
     toolchain.configure(&mut cargo);
     cargo
-        // As a component alone, whatever else the library is for: beside an `rlib` cargo would not optimise across crates.
-        .args(["rustc", "--lib", "--crate-type", "cdylib", "--release", "--target", TARGET.triple()])
+        .args(arguments(target))
         .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
         .arg(&manifest)
         // Cargo reads a project's .cargo/config.toml from the working folder upwards.
@@ -40,9 +41,59 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     }
     let artifacts = run(&mut cargo, &folder.display().to_string())?;
     choose(&artifacts, &manifest).map(Path::to_owned).ok_or_else(|| {
-        Failure::new(format!("cargo built no component in {}", folder.display()))
-            .hint("it needs to be a library: a Cargo.toml with a [lib], or a src/lib.rs")
+        Failure::new(format!("cargo built no plugin in {}", folder.display()))
+            .hint("Cargo.toml needs a `[lib]`, or a program and no library")
     })
+}
+
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// What cargo is to do.
+fn arguments(target: GuestTarget) -> Vec<&'static str> {
+    let command: &[&str] = match target {
+        GuestTarget::WasiP1 => &["build"],
+        // As a component alone, whatever else the library is for: beside an `rlib` cargo would not optimise across crates.
+        GuestTarget::Unknown | GuestTarget::WasiP2 => &["rustc", "--lib", "--crate-type", "cdylib"],
+    };
+    [command, &["--release", "--target", target.triple()]].concat()
+}
+
+/// What the package of this manifest is built for.
+fn target(manifest: &Path) -> Result<GuestTarget, Failure> {
+    let mut cargo = cargo();
+    cargo.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(manifest);
+    cargo.current_dir(manifest.parent().unwrap_or(manifest)).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = cargo.output().hint("cargo does not start", INSTALL)?;
+    if !output.status.success() {
+        return Err(Failure::new(format!("cargo cannot read {}", manifest.display()))
+            .hint("see what cargo says above"));
+    }
+    choose_target(&output.stdout, manifest)
+        .hint("cargo's description of the package cannot be read", "report it with `cargo --version`")
+}
+
+fn choose_target(metadata: &[u8], manifest: &Path) -> serde_json::Result<GuestTarget> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        manifest_path: PathBuf,
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        kind: Vec<String>,
+    }
+    let Metadata { packages } = serde_json::from_slice(metadata)?;
+    let own = packages.iter().find(|package| package.manifest_path == manifest);
+    let kinds = || own.iter().flat_map(|package| &package.targets).flat_map(|target| &target.kind);
+    let library = kinds().any(|kind| kind.contains("lib"));
+    let command = !library && kinds().any(|kind| kind == "bin");
+    Ok(if command { GuestTarget::WasiP1 } else { GuestTarget::Unknown })
 }
 
 /// A file that cargo says it produced.
@@ -58,15 +109,14 @@ fn run(cargo: &mut Command, name: &str) -> Result<Vec<Artifact>, Failure> {
     if terminal {
         cargo.stderr(Stdio::piped()).env("CARGO_TERM_COLOR", "always");
     }
-    let hint = "install Rust from https://rustup.rs";
-    let mut child = cargo.spawn().hint("cargo does not start", hint)?;
+    let mut child = cargo.spawn().hint("cargo does not start", INSTALL)?;
     let spinner = ui::spinner(format!("compiling {name}"));
     let progress = child.stderr.take().map(|stream| {
         let spinner = spinner.clone();
         thread::spawn(move || relay(stream, &spinner))
     });
     let artifacts = child.stdout.take().map(read_artifacts).unwrap_or_default();
-    let status = child.wait().hint("cargo does not end", hint)?;
+    let status = child.wait().hint("cargo does not end", INSTALL)?;
     if let Some(progress) = progress {
         let _it_only_prints = progress.join();
     }
@@ -127,7 +177,7 @@ fn read_artifacts(stream: impl Read) -> Vec<Artifact> {
         .collect()
 }
 
-/// The component of the package itself, rather than of one that it depends on.
+/// What came of the package itself, rather than of one that it depends on.
 fn choose<'a>(artifacts: &'a [Artifact], manifest: &Path) -> Option<&'a Path> {
     let own = artifacts.iter().find(|artifact| artifact.manifest == manifest);
     own.or_else(|| artifacts.last()).map(|artifact| artifact.file.as_path())
@@ -152,6 +202,24 @@ mod tests {
         assert_eq!(artifacts.len(), 2);
         assert_eq!(choose(&artifacts, Path::new("/p/Cargo.toml")), Some(Path::new("/t/mine.wasm")));
         assert_eq!(choose(&[], Path::new("/p/Cargo.toml")), None);
+    }
+
+    #[test]
+    fn a_package_with_nothing_but_a_program_is_a_command() {
+        let target = |kinds: &str| {
+            let text = format!(
+                r#"{{"packages": [
+                    {{"manifest_path": "/p/other/Cargo.toml", "targets": [{{"kind": ["cdylib"]}}]}},
+                    {{"manifest_path": "/p/Cargo.toml", "targets": [{kinds}]}}
+                ]}}"#
+            );
+            choose_target(text.as_bytes(), Path::new("/p/Cargo.toml")).unwrap()
+        };
+        assert_eq!(target(r#"{"kind": ["bin"]}, {"kind": ["test"]}"#), GuestTarget::WasiP1);
+        assert_eq!(target(r#"{"kind": ["cdylib", "rlib"]}"#), GuestTarget::Unknown);
+        assert_eq!(target(r#"{"kind": ["lib"]}, {"kind": ["bin"]}"#), GuestTarget::Unknown);
+        assert_eq!(target(""), GuestTarget::Unknown);
+        assert!(choose_target(b"{}", Path::new("/p/Cargo.toml")).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod guest;
 mod manifest;
 mod oip;
 mod onnxruntime;
+mod openvino;
 mod pack;
 mod predict;
 mod serve;

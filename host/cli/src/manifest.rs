@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use vespid_package::GraphManifest;
 use vespid_types::{ModelName, Version};
 
 use crate::failure::{Failure, Hint};
@@ -18,7 +19,7 @@ pub(crate) struct Manifest {
     pub(crate) version: Version,
     /// The component's file name in the package.
     pub(crate) plugin: Option<String>,
-    /// The graphs' file names in the package, sorted, each once.
+    /// The names in the package of the graphs' files and of their weights, sorted, each once.
     pub(crate) graphs: Vec<String>,
 }
 
@@ -27,7 +28,9 @@ impl Manifest {
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let manifest = vespid_package::Manifest::parse(text)
             .hint("the model cannot be packed", format!("correct {FILE} where the message says"))?;
-        let mut graphs: Vec<String> = manifest.graphs.iter().map(|graph| graph.file.to_string()).collect();
+        let files = |graph: &GraphManifest| [Some(graph.file.clone()), graph.weights.clone()];
+        let files = manifest.graphs.iter().flat_map(files).flatten();
+        let mut graphs: Vec<String> = files.map(|file| file.to_string()).collect();
         graphs.sort();
         graphs.dedup();
         let plugin = manifest.plugin.map(|file| file.to_string());
@@ -72,6 +75,11 @@ mod tests {
             name = "again"
             file = "a.onnx"
             encoding = "onnx"
+            [[graph]]
+            name = "in two files"
+            file = "c.xml"
+            weights = "c.bin"
+            encoding = "openvino"
             [limits]
             memory = "64MiB"
         "#;
@@ -79,7 +87,7 @@ mod tests {
         assert_eq!(manifest.name.as_str(), "file-type");
         assert_eq!(manifest.version.to_string(), "3");
         assert_eq!(manifest.plugin.as_deref(), Some("file_type.wasm"));
-        assert_eq!(manifest.graphs, ["a.onnx", "graphs/b.onnx"]);
+        assert_eq!(manifest.graphs, ["a.onnx", "c.bin", "c.xml", "graphs/b.onnx"]);
     }
 
     #[test]

@@ -34,11 +34,7 @@ pub(crate) struct Choice {
 impl Choice {
     /// The library's file, if one is to be loaded.
     pub(crate) fn file(&self) -> Option<PathBuf> {
-        match &self.library {
-            Some(named) if named.as_os_str() == OFF => None,
-            Some(named) => Some(std::path::absolute(named).unwrap_or_else(|_| named.clone())),
-            None => found(),
-        }
+        chosen(self.library.as_deref(), found)
     }
 
     /// Loads the library, if one is to be loaded.
@@ -58,6 +54,15 @@ impl Choice {
             Some(onnxruntime) => backends.with_onnxruntime(onnxruntime),
             None => backends,
         })
+    }
+}
+
+/// The library that the operator names, or none where that is `off`; where nothing is said, the one that is found.
+pub(crate) fn chosen(named: Option<&Path>, found: impl FnOnce() -> Option<PathBuf>) -> Option<PathBuf> {
+    match named {
+        Some(named) if named.as_os_str() == OFF => None,
+        Some(named) => Some(std::path::absolute(named).unwrap_or_else(|_| named.to_owned())),
+        None => found(),
     }
 }
 

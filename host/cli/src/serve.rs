@@ -23,7 +23,7 @@ use vespid_ingress::Api;
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 
-use crate::onnxruntime;
+use crate::{onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -64,6 +64,8 @@ pub(crate) struct ServeArgs {
     max_instances: u32,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
+    #[command(flatten)]
+    openvino: openvino::Choice,
     /// How long requests in flight may take to end once the server is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
@@ -145,6 +147,7 @@ fn build(args: &ServeArgs) -> anyhow::Result<Api> {
         }
         None => tracing::info!("ONNX Runtime is not loaded: the embedded backend runs the graphs"),
     }
+    let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let options = RepositoryOptions { engine, backends, max_package: args.max_package };
     let repository = Repository::start(store, predictor.clone(), options)?;

@@ -1,7 +1,7 @@
 //! The wasmtime engine that all plugins of a process share.
 //!
 //! Contract: one pooling allocator with room for `max_instances` calls, compiled code cached on disk by wasmtime (keyed
-//! by the component's bytes and the engine's own settings), an epoch that ticks so that no guest holds a thread for
+//! by the plugin's bytes and the engine's own settings), an epoch that ticks so that no guest holds a thread for
 //! longer than [`TICK`]. Cost: the allocator reserves address space (4 GiB for each memory), not memory.
 
 use std::num::NonZero;
@@ -18,6 +18,7 @@ use wasmtime::{
 };
 
 use crate::bindings;
+use crate::command::{self, CommandState};
 use crate::error::EngineError;
 use crate::host::{HostState, reads};
 use crate::pool::Pool;
@@ -38,7 +39,10 @@ pub struct EngineOptions {
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    /// What components may import.
     pub(crate) linker: Arc<Linker<HostState>>,
+    /// What commands may import.
+    pub(crate) commands: Arc<wasmtime::Linker<CommandState>>,
     instances: Arc<Semaphore>,
     max_instances: u32,
     /// Those that keep instances, to be asked for one when there is no room.
@@ -60,9 +64,11 @@ impl Engine {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
         reads::add_to_linker(&mut linker)?;
+        let commands = command::linker(&wasmtime)?;
         start_epoch(&wasmtime)?;
         Ok(Self {
             wasmtime,
+            commands: Arc::new(commands),
             linker: Arc::new(linker),
             instances: Arc::new(Semaphore::new(options.max_instances as usize)),
             max_instances: options.max_instances,

@@ -10,9 +10,11 @@ pub enum EngineError {
     /// The machine does not give what the engine needs.
     #[error("the WebAssembly engine could not start")]
     Start(#[source] wasmtime::Error),
-    /// The file is not a component, or not a valid one.
-    #[error("not a valid WebAssembly component: {reason}")]
+    /// The file is not WebAssembly, or not valid.
+    #[error("not a valid WebAssembly {what}: {reason}")]
     Invalid {
+        /// What it was taken for: a component or a module.
+        what: &'static str,
         /// What is wrong.
         reason: String,
     },
@@ -32,10 +34,32 @@ pub enum EngineError {
         /// The import's name.
         import: String,
     },
-    /// An import is offered, with another type than the component expects.
-    #[error("an import of the component does not fit what the host offers: {reason}")]
+    /// An import is offered, with another type than the plugin expects, or as a whole but not in this part.
+    #[error("an import of the plugin does not fit what the host offers: {reason}")]
     ImportMismatch {
         /// What wasmtime says.
+        reason: String,
+    },
+    /// The component cannot be written anew with the state that it has after `describe`.
+    #[error("instances.snapshot: the component cannot be snapshotted: {reason}; leave it out")]
+    Snapshot {
+        /// Why not.
+        reason: String,
+    },
+    /// A core module that is no command.
+    #[error(
+        "the core module is no command: {reason}; build a binary crate for wasm32-wasip1, or a component with the vespid-plugin SDK"
+    )]
+    NoCommand {
+        /// What it lacks, or asks for.
+        reason: String,
+    },
+    /// The manifest has what a command cannot honour, or lacks what it needs.
+    #[error("model.plugin is a core module, and so a command: {field}: {reason}")]
+    CommandManifest {
+        /// The field of model.toml.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
         reason: String,
     },
     /// As many instances run as the engine has room for.
@@ -69,6 +93,32 @@ pub enum EngineError {
         /// The plugin's message.
         message: String,
     },
+    /// A command cannot be given this input.
+    #[error("input '{name}': {reason}")]
+    Input {
+        /// The input.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A command ended with another exit code than 0.
+    #[error("the plugin exited with code {exit}{}", because(said.as_deref(), refused.as_ref()))]
+    Exited {
+        /// The exit code.
+        exit: i32,
+        /// The last line that it wrote to its standard error.
+        said: Option<String>,
+        /// What the last graph that failed in the call said.
+        refused: Option<Refusal>,
+    },
+    /// The host's side of an import panicked over what a command handed it; the panic was caught.
+    #[error(
+        "the plugin handed the host what it cannot use, such as a pointer outside of its memory: {message}"
+    )]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
     /// What the plugin describes or answers makes no sense.
     #[error("the plugin's answer is not usable: {reason}")]
     BadAnswer {
@@ -77,7 +127,26 @@ pub enum EngineError {
     },
 }
 
+/// Why wasi-nn refused something that a command asked for.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The code that it had had as a call's answer.
+    pub code: ErrorCode,
+    /// What was wrong.
+    pub message: String,
+}
+
+fn because(said: Option<&str>, refused: Option<&Refusal>) -> String {
+    let said = said.map(|line| format!(": {line}")).unwrap_or_default();
+    let refused = refused.map(|refusal| format!(" (wasi-nn: {})", refusal.message)).unwrap_or_default();
+    said + &refused
+}
+
 impl EngineError {
+    pub(crate) fn invalid(what: &'static str, error: &wasmtime::Error) -> Self {
+        Self::Invalid { what, reason: format!("{:#}", error.root_cause()) }
+    }
+
     /// What a failed call means, told from the trap that ended it.
     pub(crate) fn from_call(error: &wasmtime::Error) -> Self {
         let reason = match error.downcast_ref::<Trap>() {
@@ -100,12 +169,22 @@ impl EngineError {
             Self::Invalid { .. }
             | Self::MissingExport { .. }
             | Self::ImportNotGranted { .. }
-            | Self::ImportMismatch { .. } => ErrorCode::InvalidArgument,
+            | Self::ImportMismatch { .. }
+            | Self::NoCommand { .. }
+            | Self::CommandManifest { .. }
+            | Self::Snapshot { .. }
+            | Self::Input { .. } => ErrorCode::InvalidArgument,
             Self::Saturated { .. } => ErrorCode::Unavailable,
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
-            Self::MemoryLimit { .. } | Self::Trapped { .. } | Self::BadAnswer { .. } => {
-                ErrorCode::PluginFailed
+            Self::MemoryLimit { .. }
+            | Self::Trapped { .. }
+            | Self::Panicked { .. }
+            | Self::BadAnswer { .. } => ErrorCode::PluginFailed,
+            // A graph that has no room for the call now is no defect of the plugin: the caller may try again.
+            Self::Exited { refused: Some(Refusal { code: ErrorCode::Unavailable, .. }), .. } => {
+                ErrorCode::Unavailable
             }
+            Self::Exited { .. } => ErrorCode::PluginFailed,
             Self::Answered { code, .. } => *code,
         }
     }

@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use vespid_types::Deadline;
+
+use crate::error::EngineError;
+
 /// Counters of one plugin.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
@@ -53,8 +57,20 @@ impl Meter {
         }
     }
 
+    /// Does `work` while the deadline allows it, and counts its time.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        match tokio::time::timeout_at(deadline.instant().into(), self.measure(work)).await {
+            Ok(done) => done,
+            Err(_) => Err(EngineError::DeadlineExceeded),
+        }
+    }
+
     /// Counts the time of each poll of `work`.
-    pub(crate) async fn measure<T>(&self, work: impl Future<Output = T>) -> T {
+    async fn measure<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         std::future::poll_fn(|cx| self.poll(work.as_mut(), cx)).await
     }

@@ -1,25 +1,22 @@
-//! One component, bound to its model's graphs, limits and grants, and how it is called.
+//! One plugin, bound to its model's graphs, limits and grants: a component, or a command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use vespid_nn::{Graphs, Run};
 use vespid_types::{
     Deadline, ModelName, NamedTensor, Parameters, Priority, Request, Response, Signature, Version,
 };
-use wasmtime::Store;
-use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
 
-use crate::bindings::PluginPre;
-use crate::convert;
+use crate::command::Command;
+use crate::component::Component;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::host::{CallState, HostState};
-use crate::meter::{Meter, PluginUsage};
-use crate::pool::{Instance, Pool, PoolOptions};
+use crate::meter::PluginUsage;
+use crate::pool::PoolOptions;
 
 /// A boxed future, for the one trait that is called through a pointer.
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,6 +33,8 @@ pub struct PluginContext {
     pub model: ModelName,
     /// The model's version.
     pub version: Version,
+    /// The signature that the manifest writes; a command has no other.
+    pub written: Signature,
     /// What `load-by-name` finds.
     pub graphs: Graphs,
     /// What `config` finds.
@@ -44,6 +43,8 @@ pub struct PluginContext {
     pub memory_limit: ByteSize,
     /// What is kept of it between calls.
     pub instances: PoolOptions,
+    /// Whether instances begin where `describe` ended, and how long that may take once. A component's.
+    pub snapshot: Option<Duration>,
     /// The models that the manifest grants.
     pub granted_models: BTreeSet<ModelName>,
     /// How other models are reached; none where the server offers none.
@@ -79,150 +80,61 @@ pub struct Answer {
     pub runs: Vec<Run>,
 }
 
-/// A compiled component, ready to be called.
-pub struct Plugin {
-    engine: Engine,
-    pre: PluginPre<HostState>,
-    context: Arc<PluginContext>,
-    pool: Arc<Pool>,
-    meter: Arc<Meter>,
+/// A compiled plugin, ready to be called.
+pub struct Plugin(Kind);
+
+enum Kind {
+    Component(Component),
+    Command(Box<Command>),
 }
 
+/// What a core module begins with; a component has another version.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
 impl Plugin {
-    /// Compiles `component` (or takes the code from the cache), and checks its imports and exports. Blocks.
+    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. A core module is
+    /// a command; everything else is taken for a component. Blocks; where the context asks for a snapshot, within a runtime.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`], [`EngineError::ImportNotGranted`], [`EngineError::ImportMismatch`] or
-    /// [`EngineError::MissingExport`].
-    pub fn compile(engine: &Engine, component: &[u8], context: PluginContext) -> Result<Self, EngineError> {
-        let component = Component::from_binary(&engine.wasmtime, component)
-            .map_err(|error| EngineError::Invalid { reason: format!("{:#}", error.root_cause()) })?;
-        check_imports(engine, &component)?;
-        let instance = engine
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
-        let pre = PluginPre::new(instance)
-            .map_err(|error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) })?;
-        let meter = Arc::new(Meter::default());
-        let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter)));
-        engine.register(&pool);
-        Ok(Self { engine: engine.clone(), pre, context: Arc::new(context), pool, meter })
+    /// [`EngineError::Invalid`], or what keeps it from being a plugin: its imports, its exports, or for a command the
+    /// manifest.
+    pub fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
+        let kind = if code.starts_with(MODULE) {
+            Kind::Command(Box::new(Command::compile(engine, code, context)?))
+        } else {
+            Kind::Component(Component::compile(engine, code, context)?)
+        };
+        Ok(Self(kind))
     }
 
     /// What its calls have used up so far.
     #[must_use]
     pub fn usage(&self) -> PluginUsage {
-        self.meter.usage()
+        match &self.0 {
+            Kind::Component(component) => component.usage(),
+            Kind::Command(command) => command.usage(),
+        }
     }
 
-    /// Asks the plugin for its inputs and outputs.
+    /// Its inputs and outputs: a component is asked, a command's stand in the manifest.
     ///
     /// # Errors
     /// As [`Plugin::call`].
     pub async fn describe(&self, deadline: Deadline) -> Result<Signature, EngineError> {
-        let described = self.within(deadline, async {
-            let call = CallState::new(deadline, Priority::Online, None, 0);
-            let mut instance = self.fresh(call).await?;
-            let Instance { store, plugin, .. } = &mut instance;
-            let described = plugin.vespid_model_model().call_describe(&mut *store).await;
-            let described = described.map_err(|error| self.failure(store, &error))?;
-            self.pool.give_back(instance);
-            described.map_err(convert::plugin_error)
-        });
-        convert::signature(described.await?)
+        match &self.0 {
+            Kind::Component(component) => component.describe(deadline).await,
+            Kind::Command(command) => Ok(command.signature()),
+        }
     }
 
     /// Answers one request, in a fresh instance unless the manifest has some kept.
     ///
     /// # Errors
-    /// What the plugin answers ([`EngineError::Answered`]), a trap, a limit, or the deadline.
+    /// What the plugin answers ([`EngineError::Answered`], [`EngineError::Exited`]), a trap, a limit, or the deadline.
     pub async fn call(&self, call: Call) -> Result<Answer, EngineError> {
-        let Call { id, deadline, priority, depth, inputs, outputs, parameters } = call;
-        self.within(deadline, async {
-            let mut instance = self.instance(CallState::new(deadline, priority, id.clone(), depth)).await?;
-            let Instance { store, plugin, .. } = &mut instance;
-            let request = convert::request(store.data_mut(), id, inputs, outputs, parameters)?;
-            let response = plugin.vespid_model_model().call_predict(&mut *store, &request).await;
-            let answer = match response.map_err(|error| self.failure(store, &error))? {
-                Ok(response) => convert::answer(store.data_mut(), response)?,
-                Err(error) => {
-                    self.pool.give_back(instance);
-                    return Err(convert::plugin_error(error));
-                }
-            };
-            self.pool.give_back(instance);
-            Ok(answer)
-        })
-        .await
-    }
-
-    /// An instance for one call.
-    async fn instance(&self, call: CallState) -> Result<Instance, EngineError> {
-        let Some(mut instance) = self.pool.take() else {
-            self.meter.count_fresh();
-            return self.fresh(call).await;
-        };
-        self.meter.count_warm();
-        let state = instance.store.data_mut();
-        state.call = call;
-        state.budget.begin();
-        Ok(instance)
-    }
-
-    async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
-        let room = self.engine.admit(call.deadline, call.depth > 0).await?;
-        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
-        store.limiter(|state| &mut state.budget);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
-        let plugin = self.pre.instantiate_async(&mut store).await;
-        let plugin = plugin.map_err(|error| self.failure(&store, &error))?;
-        Ok(Instance::new(store, plugin, room))
-    }
-
-    /// Does `work` while the deadline allows it, and counts its time.
-    async fn within<T>(
-        &self,
-        deadline: Deadline,
-        work: impl Future<Output = Result<T, EngineError>>,
-    ) -> Result<T, EngineError> {
-        match tokio::time::timeout_at(deadline.instant().into(), self.meter.measure(work)).await {
-            Ok(done) => done,
-            Err(_) => Err(EngineError::DeadlineExceeded),
+        match &self.0 {
+            Kind::Component(component) => component.call(call).await,
+            Kind::Command(command) => command.call(call).await,
         }
     }
-
-    /// What ended a call that wasmtime gave up.
-    fn failure(&self, store: &Store<HostState>, error: &wasmtime::Error) -> EngineError {
-        if store.data().budget.exceeded() {
-            return EngineError::MemoryLimit { limit: self.context.memory_limit };
-        }
-        tracing::debug!(model = %self.context.model, version = %self.context.version, "plugin call failed: {error:?}");
-        EngineError::from_call(error)
-    }
-}
-
-/// The host's own interfaces, and the WASI 0.2 packages that `wasmtime-wasi` offers.
-const OFFERED: [&str; 8] = [
-    "vespid:model/",
-    "wasi:nn/",
-    "wasi:io/",
-    "wasi:clocks/",
-    "wasi:random/",
-    "wasi:cli/",
-    "wasi:filesystem/",
-    "wasi:sockets/",
-];
-
-fn check_imports(engine: &Engine, component: &Component) -> Result<(), EngineError> {
-    let kind = component.component_type();
-    for (import, item) in kind.imports(&engine.wasmtime) {
-        let types_only = matches!(item.ty, ComponentItem::Type(_));
-        if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
-            return Err(EngineError::ImportNotGranted { import: import.to_owned() });
-        }
-    }
-    Ok(())
 }

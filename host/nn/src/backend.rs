@@ -15,6 +15,8 @@ pub struct GraphSource {
     pub name: String,
     /// The file's content.
     pub data: Bytes,
+    /// The content of the file with its weights, where the encoding has one.
+    pub weights: Option<Bytes>,
     /// The file's encoding.
     pub encoding: Encoding,
     /// Which library runs it; by the rule of [`Backends`](crate::Backends) where none is named.
@@ -92,7 +94,9 @@ pub trait Session: Send {
 /// What a lane's thread does with its session until the lane ends.
 pub type Worker = Box<dyn FnOnce(&mut dyn Session) + Send>;
 
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+/// What a panic that was caught had to say.
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use vespid_types::{BackendName, Datatype, Device, Error, ErrorCode, Provider, SignatureError};
+use vespid_types::{BackendName, Datatype, Device, Encoding, Error, ErrorCode, Provider, SignatureError};
 
 /// A failure of inference.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +25,31 @@ pub enum NnError {
     },
     /// The backend asked for is not there.
     #[error(
-        "the {backend} backend is not loaded: start the server with --onnxruntime FILE, or see `vespid doctor` for how to get the library"
+        "the {backend} backend is not loaded: start the server with --{backend} FILE, or see `vespid doctor` for how to get the library"
     )]
     NoBackend {
         /// The backend.
         backend: BackendName,
+    },
+    /// The backend does not read the graph's encoding.
+    #[error("encoding '{encoding}' is not read by the {backend} backend: {remedy}")]
+    UnsupportedEncoding {
+        /// The backend.
+        backend: BackendName,
+        /// The graph's encoding.
+        encoding: Encoding,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The backend has no such setting.
+    #[error("`{option}` is not available to the {backend} backend: {reason}")]
+    UnsupportedOption {
+        /// The backend.
+        backend: BackendName,
+        /// The key in `model.toml`.
+        option: &'static str,
+        /// Why not, and what to do.
+        reason: &'static str,
     },
     /// A backend's library is there and cannot be used.
     #[error("{}: {reason}", path.display())]
@@ -172,6 +192,8 @@ impl NnError {
             // Not the caller's doing: the package lacks what its own plugin asks for.
             Self::UnknownGraph { .. } => ErrorCode::PluginFailed,
             Self::NoBackend { .. }
+            | Self::UnsupportedEncoding { .. }
+            | Self::UnsupportedOption { .. }
             | Self::UnsupportedDevice { .. }
             | Self::UnsupportedProvider { .. }
             | Self::UnsupportedDatatype { .. }

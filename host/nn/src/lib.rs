@@ -14,6 +14,7 @@ mod error;
 mod lane;
 mod onnx;
 pub mod onnxruntime;
+pub mod openvino;
 mod protobuf;
 mod queue;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use vespid_types::{BackendName, Device};
 
-pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker};
+pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker, panic_message};
 pub use backends::Backends;
 pub use error::NnError;
 pub use lane::{Computed, DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, Run};
@@ -86,8 +87,10 @@ impl Graphs {
 fn load_one(backends: &Backends, source: GraphSource) -> Result<LoadedGraph, NnError> {
     let backend = backends.choose(&source)?;
     let (name, options) = (source.name.clone(), source.lane);
-    let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source)))
-        .unwrap_or_else(|_| Err(NnError::Load { message: "the backend failed while reading it".into() }))?;
+    let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source))).unwrap_or_else(|panic| {
+        let message = format!("the backend failed while reading it: {}", backend::panic_message(&*panic));
+        Err(NnError::Load { message })
+    })?;
     let device = loaded.device;
     let lane = LaneHandle::start(&name, loaded, options)?;
     Ok(LoadedGraph { lane, backend: backend.name(), device })

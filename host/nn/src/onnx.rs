@@ -4,9 +4,11 @@
 //! that are initializers with a default are left out. Symbolic and missing dimensions become -1. A file that keeps
 //! tensors outside of itself is refused: it would make a library read whatever file it names.
 
-use rten_onnx::onnx::{DataLocation, DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use rten_onnx::onnx::{
+    AttributeProto, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
 use rten_onnx::protobuf::DecodeMessage;
-use vespid_types::{Datatype, Extent, Signature, TensorSpec};
+use vespid_types::{BackendName, Datatype, Encoding, Extent, Signature, TensorSpec};
 
 use crate::NnError;
 use crate::backend::Batching;
@@ -20,6 +22,20 @@ const MAX_DEPTH: usize = 16;
 pub(crate) struct Described {
     pub(crate) signature: Signature,
     pub(crate) batching: Batching,
+    /// The output of a `Resize` by cubic interpolation, which a library may take for another one.
+    pub(crate) cubic: Option<String>,
+}
+
+/// Refuses, for a backend that reads ONNX, what is not.
+///
+/// # Errors
+/// [`NnError::UnsupportedEncoding`].
+pub(crate) fn check_encoding(backend: BackendName, encoding: Encoding) -> Result<(), NnError> {
+    let remedy = "it reads ONNX; leave `backend` out, or export the graph as ONNX";
+    match encoding {
+        Encoding::Onnx => Ok(()),
+        Encoding::Openvino => Err(NnError::UnsupportedEncoding { backend, encoding, remedy }),
+    }
 }
 
 /// Reads what an ONNX model declares. What this has read is safe to be read by `rten`.
@@ -49,7 +65,8 @@ pub(crate) fn describe(file: &[u8]) -> Result<Described, NnError> {
     let specs = inputs.iter().map(|input| tensor_spec(input)).collect::<Result<_, _>>()?;
     let outputs = graph.output.iter().map(tensor_spec).collect::<Result<_, _>>()?;
     let batching = batching(inputs.into_iter().chain(&graph.output));
-    Ok(Described { signature: Signature { inputs: specs, outputs }, batching })
+    let cubic = cubic(&graph).map(str::to_owned);
+    Ok(Described { signature: Signature { inputs: specs, outputs }, batching, cubic })
 }
 
 /// Whether several calls can be one run, as the first dimensions tell.
@@ -85,6 +102,20 @@ fn external(graph: &GraphProto) -> Option<&str> {
     let mut tensors = graph.initializer.iter().chain(constants);
     let found = tensors.find(outside).map(|tensor| tensor.name.as_deref().unwrap_or_default());
     found.or_else(|| attributes().filter_map(|attribute| attribute.g.as_ref()).find_map(external))
+}
+
+/// The output of a node that resizes by cubic interpolation.
+fn cubic(graph: &GraphProto) -> Option<&str> {
+    let is_mode = |attribute: &AttributeProto| {
+        attribute.name.as_deref() == Some("mode") && attribute.s.as_deref() == Some("cubic")
+    };
+    let resizes =
+        |node: &&NodeProto| node.op_type.as_deref() == Some("Resize") && node.attribute.iter().any(is_mode);
+    let found = graph.node.iter().find(resizes);
+    let within =
+        || graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.g.as_ref());
+    let found = found.map(|node| node.output.first().map(String::as_str).unwrap_or_default());
+    found.or_else(|| within().find_map(cubic))
 }
 
 /// How many graphs lie in each other.

@@ -10,7 +10,7 @@
 
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rten_onnx::onnx::{
@@ -22,7 +22,8 @@ use rten_onnx::protobuf::{EncodeMessage as _, ValueWriter};
 use vespid_nn::onnxruntime::OnnxRuntime;
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions, NnError};
 use vespid_types::{
-    BackendName, Datatype, Deadline, Device, Encoding, NamedTensor, Priority, Provider, Shape, Tensor,
+    BackendName, Datatype, Deadline, Device, Encoding, ErrorCode, NamedTensor, Priority, Provider, Shape,
+    Tensor,
 };
 
 fn library() -> PathBuf {
@@ -30,7 +31,10 @@ fn library() -> PathBuf {
 }
 
 fn backends() -> Backends {
-    Backends::embedded().with_onnxruntime(Arc::new(OnnxRuntime::open(&library()).unwrap()))
+    static BACKENDS: LazyLock<Backends> = LazyLock::new(|| {
+        Backends::embedded().with_onnxruntime(Arc::new(OnnxRuntime::open(&library()).unwrap()))
+    });
+    BACKENDS.clone()
 }
 
 fn value(name: &str, kind: DataType, first: Dimension) -> ValueInfoProto {
@@ -92,6 +96,7 @@ fn source(data: Vec<u8>) -> GraphSource {
     GraphSource {
         name: "graph".to_owned(),
         data: data.into(),
+        weights: None,
         encoding: Encoding::Onnx,
         backend: Some(BackendName::Onnxruntime),
         device: Device::Cpu,
@@ -228,7 +233,11 @@ fn bad_graphs_are_refused_with_what_the_library_says() {
         output: vec![value("y", DataType::FLOAT, batch())],
         ..Default::default()
     });
-    assert!(refusal(source(unknown)).contains("NoSuchOperator"));
+    let unknown = load(source(unknown)).err().unwrap();
+    assert!(
+        unknown.code() == ErrorCode::Unsupported && unknown.to_string().contains("NoSuchOperator"),
+        "{unknown}"
+    );
     assert!(refusal(source(b"no graph".to_vec())).contains("not an ONNX model"));
     let mut fixed = source(model(GraphProto {
         node: vec![node("Identity", "", &["x"], &["y"])],
@@ -238,6 +247,34 @@ fn bad_graphs_are_refused_with_what_the_library_says() {
     }));
     fixed.lane.max_rows = Some(8);
     assert!(refusal(fixed).contains("'x' has a fixed first dimension of 1"));
+}
+
+#[tokio::test]
+async fn operators_of_scikit_learn_s_exports_run_here_and_are_refused_by_the_embedded_backend() {
+    let floats = |name: &str, values: [f32; 2]| AttributeProto {
+        name: Some(name.to_owned()),
+        floats: values.to_vec(),
+        r#type: Some(AttributeType::FLOATS),
+        ..Default::default()
+    };
+    let mut scaler = node("Scaler", "ai.onnx.ml", &["x"], &["y"]);
+    scaler.attribute = vec![floats("offset", [1.0, 2.0]), floats("scale", [10.0, 0.5])];
+    let graph = model(GraphProto {
+        node: vec![scaler],
+        input: vec![value("x", DataType::FLOAT, batch())],
+        output: vec![value("y", DataType::FLOAT, batch())],
+        ..Default::default()
+    });
+    let tensor = |values: [f32; 2]| {
+        let data = values.map(f32::to_le_bytes).concat();
+        Tensor::new(Datatype::Fp32, Shape::from(&[1, 2][..]), data.into()).unwrap()
+    };
+    let graphs = load(source(graph.clone())).unwrap();
+    assert_eq!(compute(&graphs, tensor([3.0, 4.0])).await.unwrap(), tensor([20.0, 1.0]));
+
+    let embedded = GraphSource { backend: Some(BackendName::Embedded), ..source(graph) };
+    let refused = refusal(embedded);
+    assert!(refused.contains("Scaler") && refused.contains("backend = \"onnxruntime\""), "{refused}");
 }
 
 #[test]

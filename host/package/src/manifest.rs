@@ -26,7 +26,7 @@ pub struct Manifest {
     pub name: ModelName,
     /// `model.version`
     pub version: Version,
-    /// `model.plugin`: the component; none for a graph that is served as it is.
+    /// `model.plugin`: the component or the command; none for a graph that is served as it is.
     pub plugin: Option<PackagePath>,
     /// `[[graph]]`
     pub graphs: Vec<GraphManifest>,
@@ -54,10 +54,13 @@ pub struct GraphManifest {
     pub file: PackagePath,
     /// How the file is encoded.
     pub encoding: Encoding,
+    /// The file with the weights, where the encoding keeps them in one of their own.
+    pub weights: Option<PackagePath>,
     /// Where it runs.
     #[serde(default)]
     pub device: Device,
-    /// Which library runs it; ONNX Runtime where its library is loaded, else the embedded one, where none is named.
+    /// Which library runs it. Where none is named, OpenVINO runs its own encoding; ONNX Runtime runs the rest where its
+    /// library is loaded, else the embedded one does.
     pub backend: Option<BackendName>,
     /// What ONNX Runtime hands its operators to; the device's usual one where none is named.
     pub provider: Option<Provider>,
@@ -104,11 +107,13 @@ pub struct Instances {
     pub warm: usize,
     /// Calls after which a kept instance is replaced.
     pub max_calls: NonZero<u64>,
+    /// Whether instances begin where the plugin's `describe` ended, with the tables that it built.
+    pub snapshot: bool,
 }
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { warm: 0, max_calls: NonZero::new(1000).unwrap_or(NonZero::<u64>::MIN) }
+        Self { warm: 0, max_calls: NonZero::new(1000).unwrap_or(NonZero::<u64>::MIN), snapshot: false }
     }
 }
 
@@ -217,7 +222,10 @@ impl Manifest {
     /// The files that the manifest names, each with the field that names it.
     pub fn files(&self) -> impl Iterator<Item = (String, &PackagePath)> {
         let plugin = self.plugin.iter().map(|file| ("model.plugin".to_owned(), file));
-        plugin.chain(self.graphs.iter().map(|graph| (format!("graph '{}'", graph.name), &graph.file)))
+        plugin.chain(self.graphs.iter().flat_map(|graph| {
+            let weights = graph.weights.iter().map(|file| (format!("graph '{}': weights", graph.name), file));
+            std::iter::once((format!("graph '{}'", graph.name), &graph.file)).chain(weights)
+        }))
     }
 }
 
@@ -253,6 +261,10 @@ fn check_graph(graph: &GraphManifest) -> Result<(), PackageError> {
         "threads: use 1 to 1024"
     } else if graph.instances.get() > MAX_SESSIONS {
         "instances: use 1 to 64"
+    } else if graph.encoding == Encoding::Openvino && graph.weights.is_none() {
+        "encoding 'openvino' keeps the weights in a file of their own: name it with `weights`"
+    } else if graph.encoding != Encoding::Openvino && graph.weights.is_some() {
+        "weights is for encoding 'openvino': files of other encodings hold their weights"
     } else {
         return Ok(());
     };
@@ -334,6 +346,7 @@ mod tests {
         [instances]
         warm = 4
         max_calls = 100
+        snapshot = true
         [grants]
         models = ["iris"]
         [config]
@@ -353,9 +366,19 @@ mod tests {
         let Batching { queue_limit, max_rows, preferred_rows, max_delay } = graph.batching;
         assert_eq!((queue_limit, max_rows, preferred_rows), (8, Some(32), Some(16)));
         assert_eq!(max_delay, Duration::from_millis(2));
-        assert_eq!((manifest.instances.warm, manifest.instances.max_calls.get()), (4, 100));
+        let Instances { warm, max_calls, snapshot } = manifest.instances;
+        assert_eq!((warm, max_calls.get(), snapshot), (4, 100, true));
         assert_eq!(manifest.config["threshold"], "0.5");
         assert_eq!(manifest.files().count(), 2);
+    }
+
+    #[test]
+    fn weights_are_a_file_of_the_package() {
+        let text = "[model]\nname = 'a'\nversion = '1'\n[[graph]]\nname = 'g'\nfile = 'g.xml'\nweights = 'g.bin'\n\
+                    encoding = 'openvino'\n";
+        let manifest = Manifest::parse(text).unwrap();
+        let files: Vec<_> = manifest.files().map(|(field, file)| format!("{field}: {file}")).collect();
+        assert_eq!(files, ["graph 'g': g.xml", "graph 'g': weights: g.bin"]);
     }
 
     #[test]
@@ -384,6 +407,9 @@ mod tests {
             (format!("{minimal}{graph}instances = 65\n"), "instances: use 1 to 64"),
             (format!("{minimal}{graph}backend = 'tensorflow'\n"), "tensorflow"),
             (format!("{minimal}{graph}provider = 'rocm'\n"), "rocm"),
+            (format!("{minimal}{graph}weights = 'g.bin'\n"), "weights is for encoding 'openvino'"),
+            (format!("{minimal}{}", graph.replace("'onnx'", "'openvino'")), "name it with `weights`"),
+            (format!("{minimal}{graph}weights = '../g.bin'\n"), "plain relative path"),
             (format!("{minimal}{graph}[instances]\nwarm = 1\n"), "about a plugin's"),
             (format!("{minimal}plugin = 'p.wasm'\n[instances]\nwarm = 5000\n"), "instances.warm"),
             (format!("{minimal}{graph}[limits]\nmemory = '8GiB'\n"), "limits.memory"),

@@ -55,10 +55,11 @@ impl CompiledModel {
         let first = manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).cloned();
         let (body, platform) = match (&manifest.plugin, graphs.single()) {
             (Some(file), _) => {
-                let component = read(&dir.join(file))?;
+                let code = read(&dir.join(file))?;
                 let context = PluginContext {
                     model: manifest.name.clone(),
                     version: manifest.version,
+                    written: Signature { inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone() },
                     graphs,
                     config: manifest.config.clone(),
                     memory_limit: manifest.limits.memory,
@@ -66,15 +67,19 @@ impl CompiledModel {
                         warm: manifest.instances.warm,
                         max_calls: manifest.instances.max_calls,
                     },
+                    snapshot: manifest.instances.snapshot.then_some(DESCRIBE_TIMEOUT),
                     granted_models: manifest.granted_models.clone(),
                     peers: Some(peers),
                 };
-                let plugin = Plugin::compile(engine, &component, context)?;
+                let plugin = Plugin::compile(engine, &code, context)?;
                 let platform = first
                     .map_or("vespid_plugin".to_owned(), |graph| format!("vespid_plugin_{}", runner(&graph)));
                 (Body::Plugin(plugin), platform)
             }
-            (None, Some(graph)) => (Body::Native(graph.clone()), format!("onnx_{}", runner(graph))),
+            (None, Some(graph)) => {
+                let encoding = manifest.graphs.first().map_or("", |graph| graph.encoding.as_str());
+                (Body::Native(graph.clone()), format!("{encoding}_{}", runner(graph)))
+            }
             (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
         };
         Ok(Self { manifest, platform, body })
@@ -123,6 +128,7 @@ fn graph_source(graph: &GraphManifest, dir: &Path) -> Result<GraphSource> {
     Ok(GraphSource {
         name: graph.name.clone(),
         data: read(&dir.join(&graph.file))?.into(),
+        weights: graph.weights.as_ref().map(|file| read(&dir.join(file))).transpose()?.map(Into::into),
         encoding: graph.encoding,
         backend: graph.backend,
         device: graph.device,

@@ -3,7 +3,7 @@
 //! # Contract
 //! [`GuestToolchain::find`] looks first where rustup puts a target's standard library, then in the cache, where
 //! `cargo xtask setup` of a Vespid checkout puts one it built for this very compiler. It installs nothing and
-//! writes nothing. What it found turns a plain `cargo build --target ...` into a build of a component through
+//! writes nothing. What it found turns a plain `cargo build --target ...` into a build of a guest through
 //! [`GuestToolchain::configure`].
 //!
 //! # Cost
@@ -33,19 +33,22 @@ pub use sysroot::Sysroot;
 pub enum GuestTarget {
     /// `wasm32-unknown-unknown`: a component that imports what its own code names, and no WASI. The default.
     Unknown,
+    /// `wasm32-wasip1`: a core module, a command that the host runs once for each call.
+    WasiP1,
     /// `wasm32-wasip2`: for guests that need std's clocks, randomness or output.
     WasiP2,
 }
 
 impl GuestTarget {
     /// Every target there is.
-    pub const ALL: [Self; 2] = [Self::Unknown, Self::WasiP2];
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::WasiP1, Self::WasiP2];
 
     /// The name that rustc and cargo give the target.
     #[must_use]
     pub const fn triple(self) -> &'static str {
         match self {
             Self::Unknown => "wasm32-unknown-unknown",
+            Self::WasiP1 => "wasm32-wasip1",
             Self::WasiP2 => "wasm32-wasip2",
         }
     }
@@ -55,6 +58,7 @@ impl GuestTarget {
     const fn rustflags_variable(self) -> &'static str {
         match self {
             Self::Unknown => "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+            Self::WasiP1 => "CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS",
             Self::WasiP2 => "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
         }
     }
@@ -136,7 +140,8 @@ impl GuestToolchain {
             flags.push(flag);
         }
         if self.target == GuestTarget::Unknown {
-            // Turns the module that comes out of the linker into a component; on wasip2 it is the default.
+            // Turns the module that comes out of the linker into a component; on wasip2 it is the default, and on wasip1
+            // a module is what is wanted.
             flags.push(OsString::from("-Clinker=wasm-component-ld"));
         }
         if flags.is_empty() {
@@ -199,7 +204,13 @@ mod tests {
             flags(GuestTarget::WasiP2, own()),
             [("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS".into(), "--sysroot=/c/sysroot/1".into())]
         );
-        assert_eq!(flags(GuestTarget::WasiP2, Source::Rustup), []);
+        assert_eq!(
+            flags(GuestTarget::WasiP1, own()),
+            [("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS".into(), "--sysroot=/c/sysroot/1".into())]
+        );
+        for target in [GuestTarget::WasiP1, GuestTarget::WasiP2] {
+            assert_eq!(flags(target, Source::Rustup), []);
+        }
     }
 
     #[test]

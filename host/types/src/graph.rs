@@ -11,6 +11,25 @@ use serde::{Deserialize, Serialize};
 pub enum Encoding {
     /// An ONNX `ModelProto`.
     Onnx,
+    /// OpenVINO's intermediate representation: an XML file, and its weights in a second one.
+    Openvino,
+}
+
+impl Encoding {
+    /// The name as `model.toml` and model metadata write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Openvino => "openvino",
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// The inference library that runs a graph.
@@ -21,6 +40,8 @@ pub enum BackendName {
     Embedded,
     /// ONNX Runtime, whose library is loaded at run time.
     Onnxruntime,
+    /// OpenVINO, whose library is loaded at run time.
+    Openvino,
 }
 
 impl BackendName {
@@ -30,6 +51,7 @@ impl BackendName {
         match self {
             Self::Embedded => "embedded",
             Self::Onnxruntime => "onnxruntime",
+            Self::Openvino => "openvino",
         }
     }
 }

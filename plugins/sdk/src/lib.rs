@@ -59,6 +59,11 @@
 //! Each call gets a fresh instance of the plugin by default, so nothing is left behind in a static for the next one,
 //! and whatever is initialised costs each call. Put constants into the code, and tables into `static`s built ahead.
 //!
+//! A table that only the running plugin can build is built once where the manifest has `[instances] snapshot = true`:
+//! [`Model::describe`] builds it (in a `thread_local`, say), and every instance begins with the memory that is there when
+//! `describe` ends. With `[instances] warm = 4`, up to four instances are kept between calls, and what a call leaves in a
+//! static is there for the next caller: keep nothing there that is one caller's.
+//!
 //! # Failing
 //! [`Error`] has a code that the caller sees; [`Error::invalid`] is for what the caller can mend. A panic ends the call as
 //! a failure of the plugin, and its message goes to the server's log.

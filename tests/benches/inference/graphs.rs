@@ -59,6 +59,7 @@ impl Source {
         let source = GraphSource {
             name: self.name.to_owned(),
             data: self.data.clone(),
+            weights: None,
             encoding: Encoding::Onnx,
             backend: Some(backend),
             device,

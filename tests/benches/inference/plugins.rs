@@ -86,6 +86,8 @@ fn plugin(dir: &TempDir, subject: &Subject, graphs: Graphs) -> Plugin {
         config: Default::default(),
         memory_limit: ByteSize::mib(256),
         instances: Default::default(),
+        written: Default::default(),
+        snapshot: None,
         granted_models: Default::default(),
         peers: None,
     };

@@ -52,10 +52,12 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
     let context = PluginContext {
         model: "bench".parse().unwrap(),
         version: "1".parse().unwrap(),
+        written: Default::default(),
         graphs,
         config: Default::default(),
         memory_limit: ByteSize::mib(64),
         instances: Default::default(),
+        snapshot: None,
         granted_models: Default::default(),
         peers: None,
     };
@@ -122,6 +124,7 @@ fn iris_in_process(criterion: &mut Criterion) {
     let source = |data: Vec<u8>| GraphSource {
         name: "iris".to_owned(),
         data: data.into(),
+        weights: None,
         encoding: Encoding::Onnx,
         backend: None,
         device: Device::Cpu,

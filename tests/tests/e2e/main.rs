@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod backends;
 mod bench;
 mod clients;
 mod concurrency;
@@ -15,8 +16,11 @@ mod hostile;
 mod image_classify;
 mod iris;
 mod mutation;
+mod openvino;
+mod operators;
 mod overload;
 mod packages;
+mod preview1;
 mod requests;
 mod restarts;
 mod shutdown;

@@ -118,7 +118,11 @@ fn bad_packages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("an archive cut off", whole[..whole.len() / 2].to_vec(), "not a readable tar archive"),
         ("no WebAssembly", with_code(b"#!/bin/sh\n"), "failed to load: not a valid WebAssembly component"),
         ("empty component", with_code(b""), "failed to load: not a valid WebAssembly component"),
-        ("a core module", with_code(b"\0asm\x01\0\0\0"), "failed to load: not a valid WebAssembly component"),
+        (
+            "a core module that is no command",
+            with_code(b"\0asm\x01\0\0\0"),
+            "model.plugin is a core module, and so a command: [[input]]",
+        ),
         (
             "a damaged component",
             with_code(&damaged(iris().data("iris.wasm"))),

@@ -26,10 +26,10 @@ pub(crate) fn ensure(cx: &Context) -> Result<()> {
 }
 
 fn remedy() -> String {
-    let [unknown, wasi] = GuestTarget::ALL;
+    let targets = GuestTarget::ALL.map(GuestTarget::triple).join(" ");
     format!(
         "rustup did not add the targets, and they cannot be built here \
-         (`rustup target add {unknown} {wasi}`, where the network allows it, is all that is needed)"
+         (`rustup target add {targets}`, where the network allows it, is all that is needed)"
     )
 }
 

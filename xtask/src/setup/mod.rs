@@ -6,6 +6,7 @@ pub(crate) mod gpu;
 mod guest;
 mod magika;
 pub(crate) mod onnxruntime;
+pub(crate) mod openvino;
 pub(crate) mod python;
 mod sysroot;
 pub(crate) mod tool;
@@ -35,19 +36,25 @@ pub(crate) enum Part {
     Efficientnet,
     /// The library of ONNX Runtime.
     Onnxruntime,
+    /// The library of OpenVINO.
+    Openvino,
     /// Python clients that the tests compare with.
     Python,
+    /// The Python package of ONNX, with ONNX's own tests of its operators.
+    Onnx,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
         Self::Minilm,
         Self::Efficientnet,
         Self::Onnxruntime,
+        Self::Openvino,
         Self::Python,
+        Self::Onnx,
     ];
 
     /// What the packages of this repository are built with and from.
@@ -61,7 +68,9 @@ impl Part {
             Self::Minilm => exported::MINILM.ensure(cx),
             Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
             Self::Onnxruntime => onnxruntime::ensure(cx),
+            Self::Openvino => openvino::ensure(cx),
             Self::Python => python::ensure(cx),
+            Self::Onnx => python::ensure_onnx(cx),
         }
     }
 }
@@ -75,7 +84,9 @@ impl fmt::Display for Part {
             Self::Minilm => "minilm",
             Self::Efficientnet => "efficientnet",
             Self::Onnxruntime => "onnxruntime",
+            Self::Openvino => "openvino",
             Self::Python => "python",
+            Self::Onnx => "onnx",
         })
     }
 }

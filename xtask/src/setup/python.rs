@@ -26,7 +26,7 @@ pub(crate) struct Environment {
 pub(crate) const CLIENTS: Environment =
     Environment { list: "tests/python/requirements.txt", as_listed: false };
 
-/// What models are exported with. Packages of weights want torch, which the exports do without.
+/// What models are exported with, and what has ONNX's own tests. Packages of weights want torch, which the exports do without.
 pub(crate) const EXPORTERS: Environment =
     Environment { list: "tests/python/export-requirements.txt", as_listed: true };
 
@@ -34,9 +34,18 @@ pub(crate) const EXPORTERS: Environment =
 pub(crate) const GPU: Environment =
     Environment { list: "tests/python/gpu-requirements.txt", as_listed: true };
 
+/// OpenVINO, whose library is taken out of its package.
+pub(crate) const OPENVINO: Environment =
+    Environment { list: "tests/python/openvino-requirements.txt", as_listed: true };
+
 /// Makes the environment of the tests' clients.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("Python clients for the tests", |step| CLIENTS.ensure(cx, step))
+}
+
+/// Makes the environment that has ONNX's package.
+pub(crate) fn ensure_onnx(cx: &Context) -> Result<()> {
+    ui::step("ONNX's tests of its operators", |step| EXPORTERS.ensure(cx, step))
 }
 
 impl Environment {

@@ -19,8 +19,8 @@ use crate::ui::Step;
 /// Holds the sources of each recent Rust release, and a wasi-libc that knows WASI 0.2.
 const SUITE: &str = "trixie-backports";
 
-/// Where its wasi-libc lies.
-const WASI_LIBC: &str = "usr/lib/wasm32-wasip2";
+/// Where its wasi-libc puts the libraries of all targets.
+const LIBRARIES: &str = "usr/lib";
 
 /// What the linker takes from the sysroot for a WASI guest; rustup ships the same files.
 const WASI_FILES: [&str; 3] = ["libc.a", "crt1-command.o", "crt1-reactor.o"];
@@ -56,8 +56,16 @@ fn fetch_sources(
     })?;
     let library = format!("./{}", library(rustc));
     suite.unpack(step, &format!("rust-src={version}"), &library, into)?;
-    let wasi = format!("./{WASI_LIBC}");
-    suite.unpack(step, "wasi-libc", &wasi, into)
+    suite.unpack(step, "wasi-libc", &format!("./{LIBRARIES}"), into)
+}
+
+/// The folder of wasi-libc for a target, where there is one. What became WASI 0.1 has its first name there.
+fn wasi_libc(target: GuestTarget) -> Option<&'static str> {
+    match target {
+        GuestTarget::Unknown => None,
+        GuestTarget::WasiP1 => Some("wasm32-wasi"),
+        GuestTarget::WasiP2 => Some("wasm32-wasip2"),
+    }
 }
 
 /// Where the sources of the standard library lie.
@@ -119,11 +127,11 @@ fn collect(sysroot: &Sysroot, target: GuestTarget, built: &Path, unpacked: &Path
             scratch::copy_into(&file, &libdir)?;
         }
     }
-    if target == GuestTarget::WasiP2 {
+    if let Some(libc) = wasi_libc(target) {
         let folder = libdir.join("self-contained");
         scratch::create(&folder)?;
         for name in WASI_FILES {
-            scratch::copy_into(&unpacked.join(WASI_LIBC).join(name), &folder)?;
+            scratch::copy_into(&unpacked.join(LIBRARIES).join(libc).join(name), &folder)?;
         }
     }
     Ok(())

@@ -63,27 +63,26 @@ pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
     if let Some(name) = &manifest.plugin {
         let path =
             if folder.join("Cargo.toml").is_file() { guest::build(folder)? } else { folder.join(name) };
-        check_component(&path)?;
+        check_plugin(&path)?;
         files.insert(name.clone(), path);
     }
     Ok((manifest, Contents { manifest: text, files }))
 }
 
-/// Looks at the first bytes: a plain module is an easy thing to end up with, and no server can run it.
-fn check_component(path: &Path) -> Result<(), Failure> {
+/// Looks at the first bytes: what is no WebAssembly should show before it is sent.
+fn check_plugin(path: &Path) -> Result<(), Failure> {
     const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+    /// A command's.
     const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
     let mut start = [0; 8];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).hint(
         format!("the plugin {} cannot be read", path.display()),
-        "put the component there, or a Cargo.toml beside model.toml to have it compiled",
+        "put the component or the command there, or a Cargo.toml beside model.toml to have it compiled",
     )?;
     match start {
-        COMPONENT => Ok(()),
-        MODULE => Err(Failure::new(format!("{} is a core module and not a component", path.display()))
-            .hint("link it with wasm-component-ld, as `vespid build` does, or convert it with `wasm-tools component new`")),
+        COMPONENT | MODULE => Ok(()),
         _ => Err(Failure::new(format!("{} is not WebAssembly in binary form", path.display()))
-            .hint("`plugin` in model.toml names the compiled component")),
+            .hint("`plugin` in model.toml names the compiled component or command")),
     }
 }
 
@@ -121,9 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_no_component() {
-        let folder = folder(MODEL, &[("m.wasm", b"\0asm\x01\0\0\0..."), ("g.onnx", b"g")]);
-        let error = collect(folder.path()).err().unwrap();
-        assert!(error.to_string().contains("core module"), "{error}");
+    fn components_and_commands_are_plugins() {
+        for (code, plugin) in
+            [(&b"\0asm\x0d\0\x01\0..."[..], true), (b"\0asm\x01\0\0\0...", true), (b"#!/bin/sh", false)]
+        {
+            let folder = folder(MODEL, &[("m.wasm", code), ("g.onnx", b"g")]);
+            match collect(folder.path()) {
+                Ok(_) => assert!(plugin),
+                Err(error) => assert!(!plugin && error.to_string().contains("is not WebAssembly"), "{error}"),
+            }
+        }
     }
 }

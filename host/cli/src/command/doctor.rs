@@ -11,9 +11,9 @@ use vespid_toolchain::{GuestTarget, GuestToolchain, Rustc};
 
 use crate::client::{Client, ServerUrl};
 use crate::failure::Failure;
-use crate::onnxruntime;
 use crate::serve::DEFAULT_MAX_INSTANCES;
 use crate::ui::{self, BAD, GOOD, WARN};
+use crate::{onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -32,6 +32,8 @@ pub(crate) struct DoctorArgs {
     server: Option<ServerUrl>,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
+    #[command(flatten)]
+    openvino: openvino::Choice,
 }
 
 /// How a check came out.
@@ -78,6 +80,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         backends::embedded(),
     ];
     checks.extend(backends::onnxruntime(&args.onnxruntime));
+    checks.push(backends::openvino(&args.openvino));
     checks.push(compiler());
     checks.extend(GuestTarget::ALL.map(guests));
     checks.extend(args.server.as_ref().map(server));

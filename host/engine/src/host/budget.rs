@@ -15,7 +15,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), used: 0, exceeded: false }
     }
 
@@ -30,7 +30,7 @@ impl Budget {
     }
 
     /// Takes `bytes`; `false` where that would exceed the limit.
-    pub(super) fn take(&mut self, bytes: usize) -> bool {
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
         match self.used.checked_add(bytes) {
             Some(used) if used <= self.limit => {
                 self.used = used;
@@ -43,7 +43,7 @@ impl Budget {
         }
     }
 
-    pub(super) fn give_back(&mut self, bytes: usize) {
+    pub(crate) fn give_back(&mut self, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
     }
 }

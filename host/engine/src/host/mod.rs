@@ -1,6 +1,6 @@
 //! What a guest reaches: the state of one call, and the host's side of each import.
 
-mod budget;
+pub(crate) mod budget;
 #[expect(unreachable_pub, reason = "the bindings re-export its resources, which takes `pub`")]
 pub(crate) mod nn;
 pub(crate) mod reads;
@@ -15,6 +15,7 @@ use vespid_types::{Deadline, Priority};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::log::Lines;
 use crate::plugin::PluginContext;
 use budget::Budget;
 
@@ -42,12 +43,12 @@ pub(crate) struct CallState {
     pub(crate) depth: u8,
     /// Runs of graphs that the call had a part in.
     pub(crate) runs: Vec<Run>,
-    log_lines: u32,
+    log: Lines,
 }
 
 impl CallState {
     pub(crate) fn new(deadline: Deadline, priority: Priority, request_id: Option<String>, depth: u8) -> Self {
-        Self { deadline, priority, request_id, depth, runs: Vec::new(), log_lines: 0 }
+        Self { deadline, priority, request_id, depth, runs: Vec::new(), log: Lines::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tracing::Level;
 use vespid_types::{Error, ErrorCode, ModelRef, NamedTensor, Parameters, Request};
 
 use super::HostState;
@@ -9,10 +10,6 @@ use crate::bindings::vespid::model::host::{self, InferError, LogLevel};
 use crate::bindings::vespid::model::tensors::NamedTensor as WitNamedTensor;
 use crate::convert;
 
-/// Lines that one call may log.
-const MAX_LOG_LINES: u32 = 100;
-/// Bytes of a line that are kept.
-const MAX_LOG_LINE: usize = 4096;
 /// Calls of models by models, one in the other.
 const MAX_DEPTH: u8 = 8;
 
@@ -22,22 +19,14 @@ impl host::Host for HostState {
     }
 
     fn log(&mut self, level: LogLevel, message: String) -> wasmtime::Result<()> {
-        self.call.log_lines = self.call.log_lines.saturating_add(1);
-        let end = message.floor_char_boundary(MAX_LOG_LINE);
-        let message = match self.call.log_lines {
-            ..MAX_LOG_LINES => message.get(..end).unwrap_or_default(),
-            MAX_LOG_LINES => "further lines of this call are left out",
-            _ => return Ok(()),
+        let level = match level {
+            LogLevel::Trace => Level::TRACE,
+            LogLevel::Debug => Level::DEBUG,
+            LogLevel::Info => Level::INFO,
+            LogLevel::Warn => Level::WARN,
+            LogLevel::Error => Level::ERROR,
         };
-        let (model, version) = (&self.context.model, self.context.version);
-        let request = self.call.request_id.as_deref().unwrap_or_default();
-        match level {
-            LogLevel::Trace => tracing::trace!(target: "plugin", %model, %version, request, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", %model, %version, request, "{message}"),
-            LogLevel::Info => tracing::info!(target: "plugin", %model, %version, request, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", %model, %version, request, "{message}"),
-            LogLevel::Error => tracing::error!(target: "plugin", %model, %version, request, "{message}"),
-        }
+        self.call.log.write(&self.context, self.call.request_id.as_deref(), level, &message);
         Ok(())
     }
 

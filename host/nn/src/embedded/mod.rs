@@ -1,17 +1,20 @@
 //! The embedded backend: the `rten` crate, pure Rust, nothing to install.
 //!
-//! Contract: ONNX graphs of the standard operators, on the CPU, with dynamic dimensions. It carries FP32, INT32, INT8
-//! and UINT8 as they are; BOOL and INT64 as 32-bit integers (an INT64 input beyond 32 bits is refused), FP16 as FP32.
-//! Other datatypes are refused when the graph is loaded. Cost: each session has a thread pool of its own (`threads` of
-//! the manifest, else a thread for each core, or one for a small graph), and its lane runs on one of these threads, so that a run needs no further hop.
-//! Left out on purpose: the operators of `ai.onnx.ml` (trees and linear models as scikit-learn exports them), and external data.
+//! Contract: ONNX graphs of most standard operators on the CPU, with dynamic dimensions; `docs/operators.md` has what it
+//! passes of ONNX's own tests. It carries FP32, INT32, INT8 and UINT8 as they are; BOOL and INT64 as 32-bit integers (an
+//! INT64 input beyond 32 bits is refused), FP16 as FP32. Other datatypes, operators, and forms of operators are refused
+//! when the graph is loaded. Cost: each session has a thread pool of its own (`threads` of the manifest, else a thread for
+//! each core, or one for a small graph), and its lane runs on one of these threads, so that a run needs no further hop.
+//! Left out on purpose: the operators of `ai.onnx.ml` (trees and linear models as scikit-learn exports them), and external
+//! data. Wrong in rten 0.27 and not to be told from the graph: `ArgMax` gives the last of equal elements where ONNX has
+//! the first, and `Sign` of an FP32 zero is 1.
 
 mod convert;
 
 use std::sync::Arc;
 
 use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
-use vespid_types::{BackendName, Device, Encoding, NamedTensor, Signature, TensorSpec};
+use vespid_types::{BackendName, Device, NamedTensor, Signature, TensorSpec};
 
 use crate::backend::{Backend, GraphSource, LoadedSessions, Session, Worker};
 use crate::{NnError, onnx};
@@ -32,8 +35,14 @@ impl Backend for Embedded {
 
     fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
         check_place(&source)?;
-        let Encoding::Onnx = source.encoding;
+        onnx::check_encoding(NAME, source.encoding)?;
         let described = onnx::describe(&source.data)?;
+        if let Some(output) = described.cubic {
+            // rten would resize linearly.
+            let message =
+                format!("the Resize that makes '{output}' has mode \"cubic\", which is not supported");
+            return Err(NnError::UnsupportedOperator { message, remedy: REMEDY });
+        }
         let signature = described.signature;
         for spec in signature.inputs.iter().chain(&signature.outputs) {
             convert::check_carried(spec)?;
@@ -57,26 +66,31 @@ impl Backend for Embedded {
 fn check_place(source: &GraphSource) -> Result<(), NnError> {
     if let Device::Gpu(_) = source.device {
         let reason =
-            "it runs on the processor alone; use device = \"cpu\" or backend = \"onnxruntime\"".to_owned();
+            "it runs on the processor alone; use device = \"cpu\", or serve with ONNX Runtime (see `vespid doctor`)".to_owned();
         return Err(NnError::UnsupportedDevice { backend: NAME, device: source.device, reason });
     }
     match source.provider {
         Some(provider) => {
-            let reason = "it has none; leave `provider` out or use backend = \"onnxruntime\"".to_owned();
+            let reason =
+                "it has none; leave `provider` out, or serve with ONNX Runtime (see `vespid doctor`)"
+                    .to_owned();
             Err(NnError::UnsupportedProvider { backend: NAME, provider, reason })
         }
         None => Ok(()),
     }
 }
 
+/// What to do about an operator that `rten` does not have.
+const REMEDY: &str = "the embedded backend has most of ONNX's standard operators, not in all their forms, and none of ai.onnx.ml: run the graph with backend = \"onnxruntime\", or export it without this one (for scikit-learn: an estimator whose probabilities need none of ai.onnx.ml, with the labels cut off)";
+
 fn refused(error: &LoadError) -> NnError {
     let message = error.to_string();
     match error.kind() {
-        // The same kind stands for an operator that is there and malformed.
-        LoadErrorKind::OperatorInvalid if message.contains("not supported") => NnError::UnsupportedOperator {
-            message,
-            remedy: "the embedded backend runs ONNX's standard operators, not those of ai.onnx.ml: run the graph with backend = \"onnxruntime\", or export it without them (for scikit-learn: an estimator whose probabilities need none, with the labels cut off)",
-        },
+        // The same kind stands for an operator that is there and malformed. An attribute or a value of it that rten does
+        // not have is "unsupported", an operator "not supported".
+        LoadErrorKind::OperatorInvalid if message.contains("supported") => {
+            NnError::UnsupportedOperator { message, remedy: REMEDY }
+        }
         _ => NnError::Load { message },
     }
 }

@@ -17,7 +17,7 @@ use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider as _};
 use ort::session::Session as OrtSession;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use vespid_types::{BackendName, Device, Encoding, Provider, TensorSpec};
+use vespid_types::{BackendName, Device, Provider, TensorSpec};
 
 use crate::backend::{Backend, GraphSource, LoadedSessions, Session};
 use crate::{NnError, onnx};
@@ -131,8 +131,8 @@ impl Backend for OnnxRuntime {
     }
 
     fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
-        let Encoding::Onnx = source.encoding;
-        let onnx::Described { signature, batching } = onnx::describe(&source.data)?;
+        onnx::check_encoding(NAME, source.encoding)?;
+        let onnx::Described { signature, batching, .. } = onnx::describe(&source.data)?;
         let (provider, device) = self.place(&source)?;
         let session = |_| {
             let session = self.session(&source, provider, device)?;
@@ -198,13 +198,14 @@ fn with_provider(builder: SessionBuilder, provider: Provider, device: Device) ->
 
 fn load_error(error: &ort::Error) -> NnError {
     let message = error.message().to_owned();
-    match error.code() {
-        ort::ErrorCode::NotImplemented => NnError::UnsupportedOperator {
-            message,
-            remedy: "this build of ONNX Runtime lacks the operator, or has it not for these datatypes",
-        },
-        _ => NnError::Load { message },
+    // An operator that is not so much as known has no code of its own, but two texts.
+    let unknown =
+        ["No Op registered for", "is not a registered function/op"].iter().any(|text| message.contains(text));
+    if unknown || error.code() == ort::ErrorCode::NotImplemented {
+        let remedy = "this build of ONNX Runtime lacks the operator, or has it not for these datatypes";
+        return NnError::UnsupportedOperator { message, remedy };
     }
+    NnError::Load { message }
 }
 
 /// The inputs as the library reads them must be those that the file was checked for.

@@ -1,0 +1,119 @@
+//! The serving core and its HTTP routes inside the test's own process, where what they count can be read.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "for tests"
+)]
+
+mod copies;
+mod instances;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use bytesize::ByteSize;
+use http_body_util::BodyExt as _;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+use vespid_engine::{Engine, EngineOptions};
+use vespid_ingress::Api;
+use vespid_nn::Backends;
+use vespid_package::Store;
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Statistics};
+use vespid_tests::built;
+use vespid_types::ModelRef;
+
+/// A server without a socket.
+struct Host {
+    router: Router,
+    predictor: Predictor,
+    repository: Repository,
+    _dir: TempDir,
+}
+
+/// What the routes answered.
+struct Answer {
+    status: u16,
+    /// Where the tensors begin, in an answer that holds some in binary.
+    head: usize,
+    body: Bytes,
+}
+
+impl Answer {
+    fn tensors(&self) -> &[u8] {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        &self.body[self.head..]
+    }
+}
+
+impl Host {
+    /// A host that serves the packages which were built from the folders `models`.
+    async fn with(backends: Backends, models: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let options = EngineOptions { code_cache: store.code_cache(), max_instances: 8 };
+        let engine = Engine::new(&options).unwrap();
+        let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
+        let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
+        let repository = Repository::start(store, predictor.clone(), options).unwrap();
+        let api =
+            Api { predictor: predictor.clone(), repository: repository.clone(), max_body: ByteSize::gib(1) };
+        let host = Self { router: vespid_ingress::router(api), predictor, repository, _dir: dir };
+        for model in models {
+            host.push(model, std::fs::read(built::package(model)).unwrap()).await.unwrap();
+        }
+        host
+    }
+
+    /// Uploads a package, under the version that its manifest has.
+    async fn push(&self, model: &str, package: Vec<u8>) -> vespid_types::Result<()> {
+        let manifest = package_version(&package);
+        let body = futures_util::stream::iter([Ok(Bytes::from(package))]);
+        self.repository.upload(model.parse().unwrap(), manifest.parse().unwrap(), body).await
+    }
+
+    /// Asks for a prediction with a body that begins with `head` bytes of JSON.
+    async fn infer(&self, model: &str, head: usize, body: Body) -> Answer {
+        let request = Request::post(format!("/v2/models/{model}/infer"))
+            .header("inference-header-content-length", head)
+            .body(body)
+            .unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let length = response.headers().get("inference-header-content-length");
+        let head = length.map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        let status = response.status().as_u16();
+        Answer { status, head, body: response.into_body().collect().await.unwrap().to_bytes() }
+    }
+
+    fn statistics(&self, model: &str) -> Statistics {
+        let target = ModelRef { name: model.parse().unwrap(), version: None };
+        self.predictor.model(&target).unwrap().statistics()
+    }
+}
+
+/// A body with one input in binary, and the length of the JSON before it, which ends where `alignment` divides it.
+fn body(name: &str, datatype: &str, shape: &[usize], data: &[u8], alignment: usize) -> (usize, Vec<u8>) {
+    let head = serde_json::json!({
+        "inputs": [{
+            "name": name,
+            "datatype": datatype,
+            "shape": shape,
+            "parameters": {"binary_data_size": data.len()},
+        }],
+        "parameters": {"binary_data_output": true},
+    });
+    let mut body = serde_json::to_vec(&head).unwrap();
+    body.resize(body.len().next_multiple_of(16) - 16 % alignment, b' ');
+    let head = body.len();
+    body.extend_from_slice(data);
+    (head, body)
+}
+
+/// The version in a package's manifest.
+fn package_version(package: &[u8]) -> String {
+    let text = String::from_utf8_lossy(package);
+    let version = text.split("version = \"").nth(1).unwrap();
+    version.split('"').next().unwrap().to_owned()
+}
