@@ -28,7 +28,7 @@ impl Component {
     /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
     pub(crate) fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
         let meter = Arc::new(Meter::default());
-        let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter)));
+        let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
         let context = Arc::new(context);
         let mut component =
             Self { engine: engine.clone(), pre: prepare(engine, code)?, context, pool, meter };

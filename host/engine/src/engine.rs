@@ -4,8 +4,10 @@
 //! by the plugin's bytes and the engine's own settings), an epoch that ticks so that no guest holds a thread for
 //! longer than [`TICK`]. Cost: the allocator reserves address space (4 GiB for each memory), not memory.
 
+use std::cmp::Reverse;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub struct Engine {
     max_instances: u32,
     /// Those that keep instances, to be asked for one when there is no room.
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
+    /// Calls that look for room or wait for it.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Engine {
@@ -73,6 +77,7 @@ impl Engine {
             instances: Arc::new(Semaphore::new(options.max_instances as usize)),
             max_instances: options.max_instances,
             pools: Arc::default(),
+            waiting: Arc::default(),
         })
     }
 
@@ -83,13 +88,19 @@ impl Engine {
         pools.push(Arc::downgrade(pool));
     }
 
-    /// Ends an idle instance of the pool that has most of them; whether there was one.
+    /// How many calls want room: while there are any, no instance is kept.
+    pub(crate) fn waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
+    }
+
+    /// Ends an idle instance, of the pool that has most of them first; whether there was one.
     fn reclaim(&self) -> bool {
-        let pools: Vec<Arc<Pool>> = {
+        let mut pools: Vec<Arc<Pool>> = {
             let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
             pools.iter().filter_map(Weak::upgrade).collect()
         };
-        pools.iter().max_by_key(|pool| pool.idle()).is_some_and(|pool| pool.evict())
+        pools.sort_by_key(|pool| Reverse(pool.idle()));
+        pools.iter().any(|pool| pool.evict())
     }
 
     /// Waits for room for one more instance. A nested call does not wait, for those that it would wait for may be
@@ -101,6 +112,12 @@ impl Engine {
     ) -> Result<OwnedSemaphorePermit, EngineError> {
         let instances = Arc::clone(&self.instances);
         let saturated = || EngineError::Saturated { limit: self.max_instances };
+        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+            return Ok(permit);
+        }
+        // Said before idle instances are looked for: one that is given back from now on is not kept, and one that was
+        // given back before is found.
+        let _waiting = Waiting::new(&self.waiting);
         loop {
             if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
                 return Ok(permit);
@@ -116,6 +133,22 @@ impl Engine {
             Ok(permit) => permit.map_err(|_| saturated()),
             Err(_) => Err(EngineError::DeadlineExceeded),
         }
+    }
+}
+
+/// A call that wants room, as long as it lives: its future may be dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

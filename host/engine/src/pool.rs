@@ -7,6 +7,7 @@
 //! the manifest asks for. Cost: a lock around a push and a pop.
 
 use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -60,11 +61,13 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Instance>>,
     options: PoolOptions,
     meter: Arc<Meter>,
+    /// Calls of any plugin that want room.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Pool {
-    pub(crate) fn new(options: PoolOptions, meter: Arc<Meter>) -> Self {
-        Self { idle: Mutex::default(), options, meter }
+    pub(crate) fn new(options: PoolOptions, meter: Arc<Meter>, waiting: Arc<AtomicUsize>) -> Self {
+        Self { idle: Mutex::default(), options, meter, waiting }
     }
 
     /// An idle instance: the one that was used last, whose memory is most likely still at hand.
@@ -85,7 +88,8 @@ impl Pool {
             return;
         }
         let mut idle = self.lock();
-        if idle.len() < self.options.warm {
+        // Looked at under the lock, as `Engine::admit` relies on.
+        if idle.len() < self.options.warm && self.waiting.load(Ordering::SeqCst) == 0 {
             instance.kept.get_or_insert_with(|| Arc::clone(&self.meter));
             idle.push(instance);
             return;

@@ -8,6 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokio::sync::OwnedSemaphorePermit;
 use vespid_types::{Deadline, Priority};
 use wasmtime::Store;
 use wasmtime::component::{Instance, Lift, WasmList};
@@ -37,8 +38,8 @@ impl Component {
             wizer.instrument_component(component).map_err(|error| refused(&error))?;
         self.meter()
             .within(deadline, async {
-                let (store, instance) = self.described(&instrumented, deadline).await?;
-                let mut state = Described { store, instance, failure: None };
+                let (store, instance, room) = self.described(&instrumented, deadline).await?;
+                let mut state = Described { store, instance, failure: None, _room: room };
                 let written =
                     wizer.snapshot_component(&context, &mut state).await.map_err(|error| refused(&error))?;
                 match state.failure {
@@ -54,11 +55,11 @@ impl Component {
         &self,
         instrumented: &[u8],
         deadline: Deadline,
-    ) -> Result<(Store<HostState>, Instance), EngineError> {
+    ) -> Result<(Store<HostState>, Instance, OwnedSemaphorePermit), EngineError> {
         let engine = self.engine();
         let component = wasmtime::component::Component::from_binary(&engine.wasmtime, instrumented)
             .map_err(|error| refused(&error))?;
-        let _room = engine.admit(deadline, false).await?;
+        let room = engine.admit(deadline, false).await?;
         let mut store = self.store(CallState::new(deadline, Priority::Online, None, 0));
         let failed = |store: &Store<HostState>, error| self.failure(store, &error);
         let instance = engine.linker.instantiate_async(&mut store, &component).await;
@@ -67,7 +68,7 @@ impl Component {
         let described = plugin.vespid_model_model().call_describe(&mut store).await;
         // What it says is asked for again, of the component as it then is.
         described.map_err(|error| failed(&store, error))?.map_err(crate::convert::plugin_error)?;
-        Ok((store, instance))
+        Ok((store, instance, room))
     }
 }
 
@@ -80,6 +81,7 @@ struct Described {
     store: Store<HostState>,
     instance: Instance,
     failure: Option<wasmtime::Error>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Described {

@@ -25,7 +25,7 @@ pub struct GraphSource {
     pub device: Device,
     /// What ONNX Runtime hands its operators to; the device's usual one where none is named.
     pub provider: Option<Provider>,
-    /// Threads of one run on the processor; one for each core where it is not said.
+    /// Threads of one run on the processor; one for each core, shared out among the instances, where it is not said.
     pub threads: Option<NonZero<usize>>,
     /// Runs of the graph that may go on at once.
     pub instances: NonZero<usize>,
@@ -68,9 +68,9 @@ pub struct LoadedSessions {
 /// Whether the first dimension of all inputs and outputs is the same number of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Batching {
-    /// The file says so: no first dimension is fixed, and those that have names have the same.
+    /// The file says so: all first dimensions bear one name, which is that of a batch's.
     Plain,
-    /// It may be: no first dimension is fixed, and their names differ. Whoever wrote the manifest has to say.
+    /// It may be: no first dimension is fixed, and they have other names or none. Whoever wrote the manifest has to say.
     Unproven,
     /// It is not.
     Impossible {

@@ -80,7 +80,7 @@ pub enum NnError {
         reason: String,
     },
     /// The graph is to be batched and cannot.
-    #[error("batching.max_rows is more than 1, and the graph takes no batches: {why}")]
+    #[error("`batching` asks for batches, and the graph takes none: {why}")]
     CannotBatch {
         /// What stands against it.
         why: String,
@@ -130,6 +130,24 @@ pub enum NnError {
         index: usize,
         /// What it is or holds.
         what: &'static str,
+    },
+    /// Batches are to be larger than they may be.
+    #[error(
+        "batching.preferred_rows is {preferred_rows} and batching.max_rows {max_rows}: use at most as many"
+    )]
+    PreferredRows {
+        /// The rows that are to end a wait.
+        preferred_rows: u64,
+        /// The rows that a batch may have.
+        max_rows: u64,
+    },
+    /// A tensor without elements has extents from which a graph could make too much.
+    #[error("'{name}' has no elements and the shape {shape}: its other extents may span at most 1048576")]
+    EmptyTooWide {
+        /// The input.
+        name: String,
+        /// Its shape.
+        shape: String,
     },
     /// The file is not a graph that the backend can run.
     #[error("failed to load: {message}")]
@@ -201,6 +219,8 @@ impl NnError {
             Self::ValueOutOfRange { .. }
             | Self::Text { .. }
             | Self::CannotBatch { .. }
+            | Self::PreferredRows { .. }
+            | Self::EmptyTooWide { .. }
             | Self::Load { .. }
             | Self::Signature(_)
             | Self::Run { .. } => ErrorCode::InvalidArgument,

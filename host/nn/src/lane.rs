@@ -176,6 +176,7 @@ impl LaneHandle {
     ) -> Result<oneshot::Receiver<Answer>, NnError> {
         let Lane { shared, signature, .. } = &*self.0;
         signature.check_inputs(&inputs)?;
+        inputs.iter().try_for_each(check_empty)?;
         let place = |input: &NamedTensor| signature.inputs.iter().position(|spec| spec.name == input.name);
         inputs.sort_by_key(place);
         let rows = if shared.batching.load(Ordering::Relaxed) { batch::rows(&inputs) } else { None };
@@ -196,6 +197,21 @@ impl LaneHandle {
     }
 }
 
+/// Elements that a tensor without any may seem to have when its extents of 0 are left out.
+const MAX_EMPTY: u64 = 1 << 20;
+
+/// A tensor without elements takes no memory whatever its other extents are, but what a graph makes of it may: a sum over
+/// the extent of 0 has an element for each of the others.
+fn check_empty(input: &NamedTensor) -> Result<(), NnError> {
+    let NamedTensor { name, tensor } = input;
+    let mut others = tensor.shape().iter().filter(|extent| **extent > 0);
+    let spanned = others.try_fold(1_u64, |product, extent| product.checked_mul(*extent));
+    if tensor.is_empty() && spanned.is_none_or(|spanned| spanned > MAX_EMPTY) {
+        return Err(NnError::EmptyTooWide { name: name.clone(), shape: tensor.shape().to_string() });
+    }
+    Ok(())
+}
+
 /// The queue's policy, which the graph must be able to honour.
 fn policy(options: LaneOptions, batching: &Batching) -> Result<Policy, NnError> {
     let max_rows = match (options.max_rows, batching) {
@@ -204,9 +220,21 @@ fn policy(options: LaneOptions, batching: &Batching) -> Result<Policy, NnError> 
         }
         (Some(rows), _) => rows,
         (None, Batching::Plain) => DEFAULT_MAX_ROWS,
+        (None, Batching::Impossible { why }) if !options.max_delay.is_zero() => {
+            return Err(NnError::CannotBatch { why: why.clone() });
+        }
+        (None, Batching::Unproven) if !options.max_delay.is_zero() => {
+            let why = "its file does not show that it does; where its rows do not depend on each other, set \
+                       batching.max_rows"
+                .to_owned();
+            return Err(NnError::CannotBatch { why });
+        }
         (None, _) => 1,
     };
     let preferred_rows = options.preferred_rows.unwrap_or(max_rows);
+    if preferred_rows > max_rows {
+        return Err(NnError::PreferredRows { preferred_rows, max_rows });
+    }
     Ok(Policy { max_rows, preferred_rows, max_delay: options.max_delay })
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn describe(file: &[u8]) -> Result<Described, NnError> {
     Ok(Described { signature: Signature { inputs: specs, outputs }, batching, cubic })
 }
 
-/// Whether several calls can be one run, as the first dimensions tell.
+/// Whether several calls can be one run, as the first dimensions tell. A name such as `batch` says that rows are
+/// independent; `sequence` would say the opposite, and no name nothing.
 fn batching<'a>(values: impl Iterator<Item = &'a ValueInfoProto>) -> Batching {
     let mut known: Option<&str> = None;
     let mut proven = true;
@@ -84,12 +85,17 @@ fn batching<'a>(values: impl Iterator<Item = &'a ValueInfoProto>) -> Batching {
         if let Some(extent) = first.dim_value.filter(|extent| *extent >= 0) {
             return impossible(&format!("has a fixed first dimension of {extent}"));
         }
-        match (first.dim_param.as_deref().filter(|name| !name.is_empty()), known) {
-            (Some(own), Some(known)) => proven &= own == known,
-            (own, known_so_far) => known = known_so_far.or(own),
-        }
+        let own = first.dim_param.as_deref().unwrap_or_default();
+        proven &= names_rows(own) && known.is_none_or(|known| known == own);
+        known = Some(own);
     }
     if proven { Batching::Plain } else { Batching::Unproven }
+}
+
+/// Whether a dimension of this name counts rows of a batch, as exporters name them.
+fn names_rows(dimension: &str) -> bool {
+    let dimension = dimension.to_ascii_lowercase();
+    dimension.starts_with("batch") || matches!(&*dimension, "n" | "b" | "bs")
 }
 
 /// The name of a tensor whose data lies in another file.
@@ -166,6 +172,8 @@ fn datatype(elem_type: DataType) -> Option<Datatype> {
 
 #[cfg(test)]
 mod tests {
+    use rten_onnx::onnx::{Dimension, TensorShapeProto, TypeProto, TypeProtoTensor};
+
     use super::*;
 
     /// A field that holds a message or bytes.
@@ -199,6 +207,42 @@ mod tests {
         assert!(refusal(&nested(20_000)).contains("nested too deeply"));
         let types = (0..20_000).fold(Vec::new(), |kind, _| field(4, &field(1, &kind)));
         assert!(refusal(&field(7, &field(11, &field(2, &types)))).contains("nested too deeply"));
+    }
+
+    #[test]
+    fn only_a_name_for_rows_shows_that_a_graph_takes_batches() {
+        let value = |name: &str, dimension: Option<&str>, extent: Option<i64>| ValueInfoProto {
+            name: Some(name.to_owned()),
+            r#type: Some(TypeProto {
+                tensor_type: Some(TypeProtoTensor {
+                    elem_type: Some(DataType::FLOAT),
+                    shape: Some(TensorShapeProto {
+                        dim: vec![Dimension { dim_value: extent, dim_param: dimension.map(str::to_owned) }],
+                    }),
+                }),
+                ..Default::default()
+            }),
+        };
+        let of = |names: [Option<&str>; 2]| {
+            batching([value("x", names[0], None), value("y", names[1], None)].iter())
+        };
+        for name in ["batch", "Batch_Size", "N", "n"] {
+            assert_eq!(of([Some(name), Some(name)]), Batching::Plain, "{name}");
+        }
+        for names in [
+            [Some("batch"), Some("batch_out")],
+            [Some("batch"), None],
+            [None, None],
+            [Some("sequence"), Some("sequence")],
+            [Some("unk__1"), Some("unk__2")],
+        ] {
+            assert_eq!(of(names), Batching::Unproven, "{names:?}");
+        }
+        let fixed = [value("x", Some("batch"), None), value("y", None, Some(1))];
+        assert_eq!(
+            batching(fixed.iter()),
+            Batching::Impossible { why: "'y' has a fixed first dimension of 1".to_owned() }
+        );
     }
 
     #[test]

@@ -116,7 +116,14 @@ impl<T: Entry> Queue<T> {
                 state = self.sleep(state, Some(delay));
                 continue;
             }
-            return Some(state.take(priority, self.policy.max_rows));
+            let batch = state.take(priority, self.policy.max_rows);
+            // The push of what is left may have woken this thread rather than one that has nothing to do.
+            let more = state.sleeping > 0 && state.next().is_some();
+            drop(state);
+            if more {
+                self.wake.notify_one();
+            }
+            return Some(batch);
         }
     }
 
@@ -127,7 +134,8 @@ impl<T: Entry> Queue<T> {
             return None;
         }
         let left = max_delay.checked_sub(came.elapsed()).filter(|left| !left.is_zero())?;
-        (state.rows_with(priority) < preferred_rows).then_some(left)
+        // What cannot run with others waits for none.
+        (1..preferred_rows).contains(&state.rows_with(priority)).then_some(left)
     }
 
     fn sleep<'a>(
@@ -178,12 +186,13 @@ impl<T: Entry> State<T> {
             .min_by_key(|(priority, came)| *came + handicap(*priority))
     }
 
-    /// The rows that wait and could go with the first entry of `priority`.
+    /// The rows that wait and could go with the first entry of `priority`, its own among them; 0 where it goes alone.
     fn rows_with(&self, priority: Priority) -> u64 {
         let first = Priority::ALL.into_iter().zip(&self.classes).find(|(own, _)| *own == priority);
         let Some(first) = first.and_then(|(_, class)| class.front()) else { return 0 };
         let waiting = self.classes.iter().flatten();
-        waiting.filter(|other| other.entry.joins(&first.entry)).map(|other| other.entry.rows()).sum()
+        let rows = waiting.filter(|other| other.entry.joins(&first.entry)).map(|other| other.entry.rows());
+        rows.fold(0, u64::saturating_add)
     }
 
     /// Takes the first entry of `priority`, and what joins it.
@@ -241,13 +250,16 @@ mod tests {
         }
 
         fn joins(&self, first: &Self) -> bool {
-            self.kind == first.kind
+            self.kind == first.kind && self.kind != ALONE
         }
 
         fn is_abandoned(&self) -> bool {
             self.abandoned.load(Ordering::Relaxed)
         }
     }
+
+    /// A kind that joins nothing.
+    const ALONE: char = '-';
 
     fn job(name: usize, kind: char, rows: u64) -> Job {
         Job { name, kind, rows, abandoned: Arc::default() }
@@ -327,6 +339,11 @@ mod tests {
         queue.push(Priority::Online, job(1, 'b', 5)).unwrap();
         queue.push(Priority::Online, job(2, 'a', 1)).unwrap();
         assert_eq!(popped.join().unwrap(), [0, 2]);
+
+        // What runs with no other does not wait for one.
+        let queue = Queue::new(16, delayed);
+        queue.push(Priority::Online, job(0, ALONE, 1)).unwrap();
+        assert_eq!(names(queue.pop()), [0]);
 
         let queue = Queue::new(16, Policy { max_delay: Duration::from_millis(1), ..delayed });
         queue.push(Priority::Online, job(0, 'a', 1)).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! Contract: as the statistics extension of Triton's protocol defines the counters: `queue` is the time in the lanes of the
 //! model's graphs and `compute` the time of the backend's runs, summed over the requests, so that a run of eight requests
-//! counts its time eight times; `batches` counts each run once. Times are nanoseconds. Cost: a few relaxed additions a
+//! counts its time eight times; `batches` counts each run once, by the request that it began with, if that was answered.
+//! Times are nanoseconds. Cost: a few relaxed additions a
 //! request, and a short lock for each run of a graph. Left out so far: the time for turning requests into tensors and back,
 //! which belongs to `ingress`.
 
@@ -74,6 +75,9 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Runs of more rows are counted as runs of so many: callers choose the rows of a run that is theirs alone.
+const MAX_BATCH: u64 = 1024;
+
 /// The counters of one version.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -95,7 +99,8 @@ impl Counters {
             return;
         }
         self.success.add(time);
-        self.inference_count.fetch_add(rows, Ordering::Relaxed);
+        // Rows of a tensor without elements are whatever the caller says.
+        self.inference_count.fetch_add(rows.min(u64::from(u32::MAX)), Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_inference.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -108,7 +113,7 @@ impl Counters {
             if run.leads {
                 self.execution_count.fetch_add(1, Ordering::Relaxed);
                 let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-                batches.entry(run.rows).or_default().add(run.computed);
+                batches.entry(run.rows.min(MAX_BATCH)).or_default().add(run.computed);
             }
         }
     }

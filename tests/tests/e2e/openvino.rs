@@ -58,7 +58,7 @@ fn callers_at_once_are_one_batch() {
     const CALLERS: usize = 8;
     let server = server(&[]);
     // The batch is run when all of them are there.
-    let batching = format!("batching = {{ preferred_rows = {CALLERS}, max_delay = \"10s\" }}");
+    let batching = format!("batching = {{ max_rows = {CALLERS}, max_delay = \"10s\" }}");
     let package = package()
         .manifest("device = \"cpu\"", &format!("device = \"cpu\"\n{batching}"))
         .manifest("timeout = \"1s\"", "timeout = \"1m\"");

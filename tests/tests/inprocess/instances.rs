@@ -81,6 +81,19 @@ async fn callers_beyond_the_kept_instances_get_fresh_ones() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn kept_instances_give_way_to_calls_that_wait() {
+    // The one that described the model is kept, and takes up all the room there is.
+    let host = Host::with_room(1, Backends::embedded(), &["stateful", "empty"]).await;
+    for _ in 0..50 {
+        let (head, whole) = body("input", "FP32", &[1], &[0; 4], 16);
+        let other = host.infer("empty", head, whole.into());
+        let (own, also, other) = tokio::join!(call(&host, COUNT), call(&host, COUNT), other);
+        assert!(own.is_ok() && also.is_ok(), "{own:?} {also:?}");
+        assert_eq!(other.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_host_call_moves_as_much_as_the_memory_limit_allows() {
     let host = Host::with(Backends::embedded(), &["large"]).await;

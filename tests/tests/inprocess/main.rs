@@ -51,9 +51,14 @@ impl Answer {
 impl Host {
     /// A host that serves the packages which were built from the folders `models`.
     async fn with(backends: Backends, models: &[&str]) -> Self {
+        Self::with_room(8, backends, models).await
+    }
+
+    /// The same, with room for so many instances.
+    async fn with_room(max_instances: u32, backends: Backends, models: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
-        let options = EngineOptions { code_cache: store.code_cache(), max_instances: 8 };
+        let options = EngineOptions { code_cache: store.code_cache(), max_instances };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
         let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };

@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 
 use super::HostState;
 use super::reads;
-use super::tensors::GuestTensor;
+use super::tensors::{GuestTensor, OVERHEAD};
 use crate::bindings::wasi::nn::errors::{self, ErrorCode as WitCode};
 use crate::bindings::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
 use crate::bindings::wasi::nn::inference;
@@ -19,7 +19,12 @@ use crate::bindings::wasi::nn::tensor::{self, TensorType};
 pub struct NnFailure {
     code: WitCode,
     message: String,
+    /// What it takes of the call's budget.
+    charged: usize,
 }
+
+/// Bytes of an error's text that are kept: names of the guest's own may be in it.
+const MAX_MESSAGE: usize = 1024;
 
 /// A tensor whose datatype and extents wasi-nn can name.
 pub struct NnTensor(pub(super) GuestTensor);
@@ -53,7 +58,14 @@ type Fallible<T> = wasmtime::Result<Result<T, Resource<NnFailure>>>;
 
 impl HostState {
     fn fail<T>(&mut self, code: WitCode, message: impl Into<String>) -> Fallible<T> {
-        Ok(Err(self.table.push(NnFailure { code, message: message.into() })?))
+        let mut message: String = message.into();
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.shrink_to_fit();
+        let charged = message.len().saturating_add(OVERHEAD);
+        if !self.budget.take(charged) {
+            return Err(wasmtime::format_err!("no memory is left for an error's text"));
+        }
+        Ok(Err(self.table.push(NnFailure { code, message, charged })?))
     }
 
     fn fail_with<T>(&mut self, error: &NnError) -> Fallible<T> {
@@ -95,7 +107,8 @@ impl errors::HostError for HostState {
     }
 
     fn drop(&mut self, handle: Resource<NnFailure>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
+        let NnFailure { charged, .. } = self.table.delete(handle)?;
+        self.budget.give_back(charged);
         Ok(())
     }
 }

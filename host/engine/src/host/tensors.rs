@@ -14,7 +14,7 @@ use super::reads;
 use crate::bindings::vespid::model::tensors::{self, Datatype as WitDatatype, TensorError};
 
 /// What a handle costs besides its data.
-const OVERHEAD: usize = 128;
+pub(super) const OVERHEAD: usize = 128;
 
 /// A tensor in a call's table.
 pub struct GuestTensor {
@@ -130,7 +130,17 @@ impl tensors::HostTensor for HostState {
             );
             return Ok(Err(TensorError::Unsupported(text)));
         }
-        Ok(Ok(tensor.elements().map(|range| (range.start as u64, range.len() as u64)).collect()))
+        // Shared, not copied: the budget is asked meanwhile.
+        let tensor = tensor.clone();
+        let size =
+            usize::try_from(tensor.len()).unwrap_or(usize::MAX).saturating_mul(size_of::<(u64, u64)>());
+        if !self.budget.take(size) {
+            let text = format!("the list of {} elements exceeds the call's memory limit", tensor.len());
+            return Ok(Err(TensorError::OutOfMemory(text)));
+        }
+        let elements = tensor.elements().map(|range| (range.start as u64, range.len() as u64)).collect();
+        self.budget.give_back(size);
+        Ok(Ok(elements))
     }
 
     fn to_nn(

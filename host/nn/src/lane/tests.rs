@@ -166,6 +166,19 @@ async fn a_full_queue_refuses_and_callers_who_left_are_not_run() {
     assert_eq!(lane.runs(), [1, 1], "the aborted call must not run");
 }
 
+#[test]
+fn nothing_is_made_of_a_tensor_without_elements_that_claims_to_be_wide() {
+    let empty = |rows| {
+        let tensor =
+            Tensor::new(Datatype::Int32, Shape::from(&[rows, 1, 0][..]), Default::default()).unwrap();
+        check_empty(&NamedTensor { name: "x".to_owned(), tensor })
+    };
+    empty(1 << 20).unwrap();
+    let error = empty(1 << 40).unwrap_err();
+    assert_eq!(error.code(), vespid_types::ErrorCode::InvalidArgument);
+    assert!(error.to_string().contains("'x' has no elements and the shape [1099511627776, 1, 0]"), "{error}");
+}
+
 #[tokio::test]
 async fn a_panic_costs_its_own_call_alone() {
     let lane = lane(LaneOptions::default());
@@ -197,8 +210,17 @@ fn rows_are_batched_where_the_graph_shows_that_it_takes_them_or_the_manifest_say
     assert_eq!(start(Batching::Unproven, Some(8)), Ok(8));
     assert_eq!(start(fixed(), None), Ok(1));
     assert_eq!(start(fixed(), Some(1)), Ok(1));
+    let delayed = |batching, max_rows, preferred_rows| {
+        let max_delay = Duration::from_millis(1);
+        let options = LaneOptions { max_rows, preferred_rows, max_delay, ..LaneOptions::default() };
+        policy(options, &batching).map(|policy| policy.max_rows).map_err(|error| error.to_string())
+    };
+    assert_eq!(delayed(Batching::Plain, None, Some(64)), Ok(64));
+    assert!(delayed(Batching::Plain, None, Some(65)).unwrap_err().contains("preferred_rows is 65"));
+    assert!(delayed(Batching::Unproven, None, None).unwrap_err().contains("set batching.max_rows"));
+    assert!(delayed(fixed(), None, None).unwrap_err().contains("fixed first dimension"));
     assert_eq!(
         start(fixed(), Some(2)).unwrap_err(),
-        "batching.max_rows is more than 1, and the graph takes no batches: 'x' has a fixed first dimension of 1"
+        "`batching` asks for batches, and the graph takes none: 'x' has a fixed first dimension of 1"
     );
 }

@@ -1,7 +1,8 @@
 //! The backend over ONNX Runtime, whose library is loaded at run time.
 //!
 //! Contract: ONNX graphs of every operator and every datatype that the library has, on the execution provider that is
-//! named or that the device implies; a provider or device that cannot be had is an error, never a fallback. Cost: a graph
+//! named or that the device implies; a provider or device that cannot be had is an error, never a fallback. Operators
+//! for which a device's provider has no kernel run on the processor, as ONNX Runtime has it. Cost: a graph
 //! has `instances` sessions, each with its own threads (`threads`) and its own copy of the weights. On the processor,
 //! inputs are borrowed and outputs handed over; on another device they cross once each way, bound to the session, outputs
 //! into page-locked memory. Left out on purpose: weights in files beside the graph, sequences and maps as inputs or
@@ -115,12 +116,13 @@ impl OnnxRuntime {
         device: Device,
     ) -> Result<OrtSession, NnError> {
         let builder = options(&self.environment, source).map_err(|error| load_error(&error))?;
-        let mut builder =
-            with_provider(builder, provider, device).map_err(|error| NnError::UnsupportedDevice {
+        let mut builder = with_provider(builder, provider, device, source.threads()).map_err(|error| {
+            NnError::UnsupportedDevice {
                 backend: NAME,
                 device,
                 reason: format!("provider '{provider}' does not start: {}", error.message()),
-            })?;
+            }
+        })?;
         builder.commit_from_memory(&source.data).map_err(|error| load_error(&error))
     }
 }
@@ -176,7 +178,12 @@ fn options(environment: &Environment, source: &GraphSource) -> ort::Result<Sessi
     Ok(builder)
 }
 
-fn with_provider(builder: SessionBuilder, provider: Provider, device: Device) -> ort::Result<SessionBuilder> {
+fn with_provider(
+    builder: SessionBuilder,
+    provider: Provider,
+    device: Device,
+    threads: usize,
+) -> ort::Result<SessionBuilder> {
     let index = match device {
         Device::Gpu(index) => i32::try_from(index).unwrap_or(i32::MAX),
         Device::Cpu | Device::Auto => 0,
@@ -190,7 +197,13 @@ fn with_provider(builder: SessionBuilder, provider: Provider, device: Device) ->
             vec![ep::TensorRT::default().with_device_id(index).build().error_on_failure(), cuda()]
         }
         Provider::Openvino => {
-            vec![ep::OpenVINO::default().with_device_type("CPU").build().error_on_failure()]
+            vec![
+                ep::OpenVINO::default()
+                    .with_device_type("CPU")
+                    .with_num_threads(threads)
+                    .build()
+                    .error_on_failure(),
+            ]
         }
     };
     Ok(builder.with_execution_providers(providers)?)

@@ -252,18 +252,14 @@ fn datatype(name: &str) -> Option<Datatype> {
 /// Whether several calls can be one run, as the first dimensions tell. They have no names here; of one with bounds it is
 /// not known how many rows fit.
 fn batching<'a>(values: impl Iterator<Item = &'a Value>) -> Batching {
-    let mut proven = true;
     for Value { spec, first, .. } in values {
-        match first {
-            First::Open => {}
-            First::Bounded => proven = false,
-            First::Fixed(extent) => {
-                let why = format!("'{}' has a fixed first dimension of {extent}", spec.name);
-                return Batching::Impossible { why };
-            }
+        if let First::Fixed(extent) = first {
+            let why = format!("'{}' has a fixed first dimension of {extent}", spec.name);
+            return Batching::Impossible { why };
         }
     }
-    if proven { Batching::Plain } else { Batching::Unproven }
+    // An IR has no names for dimensions, so that it cannot say more.
+    Batching::Unproven
 }
 
 fn split(values: Vec<Value>, kind: &str) -> Result<(Vec<TensorSpec>, Vec<Port>), NnError> {
