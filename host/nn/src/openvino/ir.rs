@@ -85,15 +85,6 @@ fn check_constants(root: Node<'_, '_>, weights: usize) -> Result<(), NnError> {
 struct Value {
     spec: TensorSpec,
     port: Port,
-    first: First,
-}
-
-/// What is known of a first dimension.
-#[derive(Clone, Copy)]
-enum First {
-    Open,
-    Bounded,
-    Fixed(u64),
 }
 
 fn parameters(root: Node<'_, '_>) -> Result<Vec<Value>, NnError> {
@@ -178,22 +169,22 @@ fn value(
     let parsed = extents.iter().map(|text| {
         extent(text).ok_or_else(|| bad(format!("'{name}' has the dimension '{text}', which cannot be read")))
     });
-    let (shape, firsts): (Vec<_>, Vec<_>) = match extents {
+    let shape: Vec<Extent> = match extents {
         // Of a dynamic rank; an output's looks like a scalar's.
-        ["..."] => (vec![], vec![]),
-        _ => parsed.collect::<Result<Vec<_>, _>>()?.into_iter().unzip(),
+        ["..."] => vec![],
+        _ => parsed.collect::<Result<_, _>>()?,
     };
-    let Some(first) = firsts.first().copied() else {
+    if shape.is_empty() {
         return Err(bad(format!(
             "'{name}' is a scalar or has no known rank, and the openvino backend carries neither: give it a dimension"
         )));
-    };
+    }
     let datatype = self::datatype(datatype).ok_or_else(|| {
         bad(format!("'{name}' has OpenVINO's datatype {datatype}, which has no counterpart"))
     })?;
     let spec = TensorSpec { name, datatype, shape, optional: false };
     convert::check_carried(&spec)?;
-    Ok(Value { spec, port, first })
+    Ok(Value { spec, port })
 }
 
 /// The names of a tensor: they stand between commas, and a comma of their own has a backslash before it.
@@ -216,15 +207,15 @@ fn split_names(names: &str) -> Vec<String> {
 }
 
 /// A dimension: a number, `?` or -1 for any, or bounds such as `1..16`.
-fn extent(text: &str) -> Option<(Extent, First)> {
+fn extent(text: &str) -> Option<Extent> {
     match text.trim() {
-        "?" | "-1" => Some((Extent::Any, First::Open)),
+        "?" | "-1" => Some(Extent::Any),
         bounds if bounds.contains("..") => {
             let (low, high) = bounds.split_once("..")?;
             let number = |text: &str| text.is_empty() || text.parse::<u64>().is_ok();
-            (number(low) && number(high)).then_some((Extent::Any, First::Bounded))
+            (number(low) && number(high)).then_some(Extent::Any)
         }
-        number => number.parse().ok().map(|number| (Extent::Fixed(number), First::Fixed(number))),
+        number => number.parse().ok().map(Extent::Fixed),
     }
 }
 
@@ -249,17 +240,18 @@ fn datatype(name: &str) -> Option<Datatype> {
     })
 }
 
-/// Whether several calls can be one run, as the first dimensions tell. They have no names here; of one with bounds it is
-/// not known how many rows fit.
+/// Whether several calls can be one run. The first dimensions have no names here, so that they can only stand against it.
 fn batching<'a>(values: impl Iterator<Item = &'a Value>) -> Batching {
-    for Value { spec, first, .. } in values {
-        if let First::Fixed(extent) = first {
-            let why = format!("'{}' has a fixed first dimension of {extent}", spec.name);
-            return Batching::Impossible { why };
+    let mut fixed = values.filter_map(|Value { spec, .. }| match spec.shape.first() {
+        Some(Extent::Fixed(extent)) => Some((&spec.name, extent)),
+        _ => None,
+    });
+    match fixed.next() {
+        Some((name, extent)) => {
+            Batching::Impossible { why: format!("'{name}' has a fixed first dimension of {extent}") }
         }
+        None => Batching::Unproven,
     }
-    // An IR has no names for dimensions, so that it cannot say more.
-    Batching::Unproven
 }
 
 fn split(values: Vec<Value>, kind: &str) -> Result<(Vec<TensorSpec>, Vec<Port>), NnError> {

@@ -59,7 +59,7 @@ fn layers_name_what_has_no_name_of_its_own() {
 #[test]
 fn first_dimensions_tell_whether_calls_can_be_one_run() {
     let open = with("1..16,3", "?,3");
-    assert_eq!(read(&open).batching, Batching::Plain);
+    assert_eq!(read(&open).batching, Batching::Unproven);
     let fixed = open.replace("shape=\"?,?\"", "shape=\"4,?\"");
     let why = "'named' has a fixed first dimension of 4".to_owned();
     assert_eq!(read(&fixed).batching, Batching::Impossible { why });
@@ -67,7 +67,7 @@ fn first_dimensions_tell_whether_calls_can_be_one_run() {
         let shape = read(&with("1..16,3", bounds)).signature.inputs.remove(2).shape;
         assert_eq!(shape, [Extent::from_signed(expected).unwrap(), Extent::Fixed(3)], "{bounds}");
     }
-    assert_eq!(read(LOOP).batching, Batching::Plain, "what is fixed in a body is the body's affair");
+    assert_eq!(read(LOOP).batching, Batching::Unproven, "what is fixed in a body is the body's affair");
 }
 
 #[test]
