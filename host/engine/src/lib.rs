@@ -18,6 +18,7 @@ mod meter;
 mod plugin;
 mod pool;
 mod snapshot;
+mod turns;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, Refusal};
