@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use vespid_types::{Deadline, Priority, Signature};
+use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::PluginPre;
 use crate::convert;
@@ -14,7 +14,6 @@ use crate::host::{CallState, HostState};
 use crate::meter::{Meter, PluginUsage};
 use crate::plugin::{Answer, Call, PluginContext};
 use crate::pool::{Instance, Pool};
-use crate::turns::Turns;
 
 /// A compiled component, ready to be called.
 pub(crate) struct Component {
@@ -23,7 +22,6 @@ pub(crate) struct Component {
     context: Arc<PluginContext>,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
-    turns: Turns,
 }
 
 impl Component {
@@ -32,14 +30,8 @@ impl Component {
         let meter = Arc::new(Meter::default());
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
         let context = Arc::new(context);
-        let mut component = Self {
-            engine: engine.clone(),
-            pre: prepare(engine, code)?,
-            context,
-            pool,
-            meter,
-            turns: Turns::new(),
-        };
+        let mut component =
+            Self { engine: engine.clone(), pre: prepare(engine, code)?, context, pool, meter };
         if let Some(limit) = component.context.snapshot {
             let initialised = component.snapshot(code, Deadline::after(limit))?;
             component.pre = prepare(engine, &initialised)?;
@@ -107,14 +99,12 @@ impl Component {
         let state = instance.store.data_mut();
         state.call = call;
         state.budget.begin();
-        state.place.take().await;
         Ok(instance)
     }
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
         let room = self.engine.admit(call.deadline, call.depth > 0).await?;
         let mut store = self.store(call);
-        store.data().place.take().await;
         let plugin = self.pre.instantiate_async(&mut store).await;
         let plugin = plugin.map_err(|error| self.failure(&store, &error))?;
         Ok(Instance::new(store, plugin, room))
@@ -122,16 +112,10 @@ impl Component {
 
     /// A store for one call, under its limits.
     pub(crate) fn store(&self, call: CallState) -> Store<HostState> {
-        let mut store = Store::new(
-            &self.engine.wasmtime,
-            HostState::new(Arc::clone(&self.context), self.turns.place(), call),
-        );
+        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
         store.limiter(|state| &mut state.budget);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
-            let place = store.data().place.clone();
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(place.pass_on())))
-        });
+        store.epoch_deadline_async_yield_and_update(1);
         store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
         store
     }

@@ -18,7 +18,6 @@ mod meter;
 mod plugin;
 mod pool;
 mod snapshot;
-mod turns;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, Refusal};

@@ -84,7 +84,6 @@ impl Pool {
             return;
         }
         instance.calls += 1;
-        instance.store.data().place.give_back();
         if instance.calls >= self.options.max_calls.get() || instance.store.data().holds_tensors() {
             return;
         }

@@ -17,7 +17,6 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::log::Lines;
 use crate::plugin::PluginContext;
-use crate::turns::Place;
 use budget::Budget;
 
 /// How many handles an instance may hold at once.
@@ -28,8 +27,6 @@ pub(crate) struct HostState {
     pub(crate) context: Arc<PluginContext>,
     pub(crate) budget: Budget,
     pub(crate) call: CallState,
-    /// Its turn among the plugin's calls: held while the guest runs.
-    pub(crate) place: Place,
     table: ResourceTable,
     /// Tensors in the table.
     tensors: usize,
@@ -56,11 +53,11 @@ impl CallState {
 }
 
 impl HostState {
-    pub(crate) fn new(context: Arc<PluginContext>, place: Place, call: CallState) -> Self {
+    pub(crate) fn new(context: Arc<PluginContext>, call: CallState) -> Self {
         let budget = Budget::new(context.memory_limit.as_u64());
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        Self { context, budget, call, place, table, tensors: 0, wasi: None }
+        Self { context, budget, call, table, tensors: 0, wasi: None }
     }
 
     /// Whether the guest holds tensors, which after a call are somebody's who is gone.

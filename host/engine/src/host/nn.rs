@@ -198,9 +198,7 @@ impl inference::HostGraphExecutionContext for HostState {
             .into_iter()
             .map(|(name, handle)| Ok(NamedTensor { name, tensor: self.take_nn(handle)? }))
             .collect::<wasmtime::Result<Vec<_>>>()?;
-        let (deadline, priority) = (self.call.deadline, self.call.priority);
-        let place = self.place.clone();
-        match place.give_way(lane.compute(inputs, deadline, priority)).await {
+        match lane.compute(inputs, self.call.deadline, self.call.priority).await {
             Ok(computed) => {
                 self.call.runs.push(computed.run);
                 let push = |NamedTensor { name, tensor }| Ok((name, self.push_nn(tensor)?));

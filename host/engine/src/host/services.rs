@@ -43,10 +43,7 @@ impl host::Host for HostState {
         let inputs = convert::take_all(self, inputs)?;
         let asked = self.peer_request(&model, version.as_deref(), inputs);
         let answer = match asked {
-            Ok((peers, request)) => {
-                let depth = self.call.depth.saturating_add(1);
-                self.place.clone().give_way(peers.infer(request, depth)).await
-            }
+            Ok((peers, request)) => peers.infer(request, self.call.depth.saturating_add(1)).await,
             Err(error) => Err(error),
         };
         match answer {
