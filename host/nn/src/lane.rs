@@ -143,9 +143,8 @@ impl LaneHandle {
         &self.0.signature
     }
 
-    /// How many calls wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
         self.0.shared.queue.len()
     }
 

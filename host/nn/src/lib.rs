@@ -77,11 +77,6 @@ impl Graphs {
             _ => None,
         }
     }
-
-    /// The graphs, by their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &LoadedGraph)> {
-        self.0.iter().map(|(name, graph)| (name.as_str(), graph))
-    }
 }
 
 fn load_one(backends: &Backends, source: GraphSource) -> Result<LoadedGraph, NnError> {

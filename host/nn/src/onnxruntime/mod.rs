@@ -188,7 +188,8 @@ fn with_provider(
         Device::Gpu(index) => i32::try_from(index).unwrap_or(i32::MAX),
         Device::Cpu | Device::Auto => 0,
     };
-    let cuda = || ep::CUDA::default().with_device_id(index).build().error_on_failure();
+    // Without TF32, which rounds factors to ten bits: a GPU is to answer as the processor does.
+    let cuda = || ep::CUDA::default().with_device_id(index).with_tf32(false).build().error_on_failure();
     let providers = match provider {
         Provider::Cpu => vec![],
         Provider::Cuda => vec![cuda()],
