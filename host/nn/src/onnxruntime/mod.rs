@@ -4,8 +4,8 @@
 //! named or that the device implies; a provider or device that cannot be had is an error, never a fallback. Operators
 //! for which a device's provider has no kernel run on the processor, as ONNX Runtime has it. Cost: a graph
 //! has `instances` sessions, each with its own threads (`threads`) and its own copy of the weights. On the processor,
-//! inputs are borrowed and outputs handed over; on another device they cross once each way, bound to the session, outputs
-//! into page-locked memory. Left out on purpose: weights in files beside the graph, sequences and maps as inputs or
+//! inputs are borrowed and outputs handed over; on another device the library copies them
+//! there and back. Left out on purpose: IO binding (see `session`), weights in files beside the graph, sequences and maps as inputs or
 //! outputs, and operators from libraries of the user's.
 
 mod convert;
@@ -139,7 +139,7 @@ impl Backend for OnnxRuntime {
         let session = |_| {
             let session = self.session(&source, provider, device)?;
             check_same(&signature.inputs, session.inputs())?;
-            Ok(Box::new(OnnxSession::new(session, signature.clone(), provider.is_gpu())) as Box<dyn Session>)
+            Ok(Box::new(OnnxSession::new(session, signature.clone())) as Box<dyn Session>)
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
         Ok(LoadedSessions { signature, batching, device, sessions })

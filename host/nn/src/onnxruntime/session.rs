@@ -1,7 +1,7 @@
-//! One session of ONNX Runtime, and a run of it.
+//! One session of ONNX Runtime, and a run of it. Inputs are not bound to it: `ort` copies borrowed ones that lie on the
+//! session's own device first, and waits for itself for ever while it does.
 
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
-use ort::session::{IoBinding, Session as OrtSession, SessionInputValue, SessionOutputs};
+use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
 use vespid_types::{NamedTensor, Signature};
 
 use super::convert;
@@ -11,44 +11,17 @@ use crate::backend::{Session, Worker};
 pub(super) struct OnnxSession {
     session: OrtSession,
     signature: Signature,
-    /// Whether the graph's memory is another device's, so that inputs and outputs are bound.
-    bound: bool,
 }
 
 impl OnnxSession {
-    pub(super) fn new(session: OrtSession, signature: Signature, bound: bool) -> Self {
-        Self { session, signature, bound }
+    pub(super) fn new(session: OrtSession, signature: Signature) -> Self {
+        Self { session, signature }
     }
 
     fn run_plain(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
         let values =
             inputs.iter().map(convert::to_value).collect::<Result<Vec<SessionInputValue<'_>>, _>>()?;
         let outputs = self.session.run(&values[..]).map_err(|error| run_error(&error))?;
-        take(&self.signature, outputs)
-    }
-
-    /// Outputs come back in page-locked memory, which a device writes to without a stop in between.
-    fn run_bound(
-        &mut self,
-        inputs: &[NamedTensor],
-        output: (AllocationDevice<'_>, AllocatorType, MemoryType),
-    ) -> Result<Vec<NamedTensor>, NnError> {
-        let values = inputs.iter().map(convert::to_value).collect::<Result<Vec<_>, _>>()?;
-        let bind = |session: &OrtSession| -> ort::Result<IoBinding> {
-            let mut binding = session.create_binding()?;
-            for (input, value) in inputs.iter().zip(&values) {
-                binding.bind_input(&input.name, value)?;
-            }
-            let (device, allocator, kind) = output;
-            let memory = MemoryInfo::new(device, 0, allocator, kind)?;
-            for spec in &self.signature.outputs {
-                binding.bind_output_to_device(&spec.name, &memory)?;
-            }
-            Ok(binding)
-        };
-        let binding = bind(&self.session).map_err(|error| run_error(&error))?;
-        let outputs = self.session.run_binding(&binding).map_err(|error| run_error(&error))?;
-        binding.synchronize_outputs().map_err(|error| run_error(&error))?;
         take(&self.signature, outputs)
     }
 }
@@ -71,10 +44,6 @@ fn run_error(error: &ort::Error) -> NnError {
 
 impl Session for OnnxSession {
     fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
-        if self.bound {
-            let pinned = (AllocationDevice::CUDA_PINNED, AllocatorType::Device, MemoryType::CPUOutput);
-            return self.run_bound(inputs, pinned);
-        }
         self.run_plain(inputs)
     }
 
