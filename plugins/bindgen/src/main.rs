@@ -20,7 +20,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let plugins = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // Asked when it runs: the binary may have been built for another checkout.
+    let plugins = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     let target = plugins.join("sdk/src/bindings.rs");
     let bindings = match generate(&plugins.join("../wit")) {
         Ok(bindings) => bindings,
