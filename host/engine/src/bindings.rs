@@ -1,13 +1,14 @@
-//! Host bindings generated from `wit/`. `compute` and `infer` are async: they suspend the instance's fiber, never a
+//! Host bindings generated from `wit/`. `compute`, `infer` and `sleep` are async: they suspend the instance's fiber, never a
 //! thread. The WIT itself documents what is generated here.
 #![allow(missing_docs, unreachable_pub)]
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "vespid:model/plugin",
+    world: "vespid:model/streaming-plugin",
     imports: {
         "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
         "vespid:model/host.infer": async | trappable,
+        "vespid:model/host.sleep": async | trappable,
         default: trappable,
     },
     exports: { default: async },

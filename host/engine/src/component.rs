@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use vespid_types::{Deadline, Priority, Signature};
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{InstancePre, ResourceAny};
 
-use crate::bindings::PluginPre;
+use crate::bindings::exports::vespid::model::{model, streaming};
 use crate::convert;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -18,10 +20,37 @@ use crate::pool::{Instance, Pool};
 /// A compiled component, ready to be called.
 pub(crate) struct Component {
     engine: Engine,
-    pre: PluginPre<HostState>,
+    linked: Linked,
     context: Arc<PluginContext>,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
+}
+
+/// A component whose imports are found, and where its exports are.
+struct Linked {
+    pre: InstancePre<HostState>,
+    model: model::GuestIndices,
+    streaming: Option<streaming::GuestIndices>,
+}
+
+/// What an instance exports.
+pub(crate) struct Exports {
+    model: model::Guest,
+    streaming: Option<streaming::Guest>,
+}
+
+/// An instance between two calls of a sequence.
+pub struct Held {
+    instance: Instance,
+    _place: OwnedSemaphorePermit,
+}
+
+/// An answer in pieces.
+pub struct Responses {
+    deadline: Deadline,
+    /// The instance, and its side of this. None after the end, and while the next piece is made: if nobody waits for that
+    /// any more, the instance ends.
+    open: Option<(Instance, ResourceAny)>,
 }
 
 impl Component {
@@ -31,10 +60,10 @@ impl Component {
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
         let context = Arc::new(context);
         let mut component =
-            Self { engine: engine.clone(), pre: prepare(engine, code)?, context, pool, meter };
+            Self { engine: engine.clone(), linked: link(engine, code)?, context, pool, meter };
         if let Some(limit) = component.context.snapshot {
             let initialised = component.snapshot(code, Deadline::after(limit))?;
-            component.pre = prepare(engine, &initialised)?;
+            component.linked = link(engine, &initialised)?;
         }
         engine.register(&component.pool);
         Ok(component)
@@ -52,13 +81,17 @@ impl Component {
         self.meter.usage()
     }
 
+    pub(crate) fn streams(&self) -> bool {
+        self.linked.streaming.is_some()
+    }
+
     /// Asks the component for its inputs and outputs.
     pub(crate) async fn describe(&self, deadline: Deadline) -> Result<Signature, EngineError> {
         let described = self.meter.within(deadline, async {
-            let call = CallState::new(deadline, Priority::Online, None, 0);
+            let call = CallState::new(deadline, Priority::ONLINE, None, 0);
             let mut instance = self.fresh(call).await?;
-            let Instance { store, plugin, .. } = &mut instance;
-            let described = plugin.vespid_model_model().call_describe(&mut *store).await;
+            let Instance { store, exports, .. } = &mut instance;
+            let described = exports.model.call_describe(&mut *store).await;
             let described = described.map_err(|error| self.failure(store, &error))?;
             self.pool.give_back(instance);
             described.map_err(convert::plugin_error)
@@ -68,46 +101,119 @@ impl Component {
 
     /// Answers one request, in a fresh instance unless the manifest has some kept.
     pub(crate) async fn call(&self, call: Call) -> Result<Answer, EngineError> {
-        let Call { id, deadline, priority, depth, inputs, outputs, parameters } = call;
         self.meter
-            .within(deadline, async {
-                let mut instance =
-                    self.instance(CallState::new(deadline, priority, id.clone(), depth)).await?;
-                let Instance { store, plugin, .. } = &mut instance;
-                let request = convert::request(store.data_mut(), id, inputs, outputs, parameters)?;
-                let response = plugin.vespid_model_model().call_predict(&mut *store, &request).await;
-                let answer = match response.map_err(|error| self.failure(store, &error))? {
-                    Ok(response) => convert::answer(store.data_mut(), response)?,
-                    Err(error) => {
-                        self.pool.give_back(instance);
-                        return Err(convert::plugin_error(error));
+            .within(call.deadline, async {
+                let mut instance = self.instance(&call).await?;
+                let answer = self.ask(&mut instance, call).await?;
+                self.pool.give_back(instance);
+                answer
+            })
+            .await
+    }
+
+    /// Answers one request in the instance held, or in a fresh one that is held from then on.
+    pub(crate) async fn call_held(&self, held: &mut Option<Held>, call: Call) -> Result<Answer, EngineError> {
+        // Out of its place until it has answered: what ends early is not there for the next call.
+        let taken = held.take();
+        self.meter
+            .within(call.deadline, async {
+                let mut holding = match taken {
+                    Some(mut holding) => {
+                        self.meter.count_warm();
+                        begin(&mut holding.instance, state(&call));
+                        holding
+                    }
+                    None => {
+                        let place = self.engine.hold()?;
+                        self.meter.count_fresh();
+                        Held { instance: self.fresh(state(&call)).await?, _place: place }
                     }
                 };
+                let answer = self.ask(&mut holding.instance, call).await?;
+                *held = Some(holding);
+                answer
+            })
+            .await
+    }
+
+    /// Has an instance answer. The outer failure is the instance's end; the inner one is its answer.
+    async fn ask(
+        &self,
+        instance: &mut Instance,
+        call: Call,
+    ) -> Result<Result<Answer, EngineError>, EngineError> {
+        let Instance { store, exports, .. } = instance;
+        let request = convert::request(store.data_mut(), call)?;
+        let response = exports.model.call_predict(&mut *store, &request).await;
+        match response.map_err(|error| self.failure(store, &error))? {
+            Ok(response) => convert::answer(store.data_mut(), response).map(Ok),
+            Err(error) => Ok(Err(convert::plugin_error(error))),
+        }
+    }
+
+    /// Begins to answer one request in pieces.
+    pub(crate) async fn stream(&self, call: Call) -> Result<Responses, EngineError> {
+        let deadline = call.deadline;
+        self.meter
+            .within(deadline, async {
+                let mut instance = self.instance(&call).await?;
+                let Instance { store, exports, .. } = &mut instance;
+                let streaming = exports.streaming.as_ref().ok_or(EngineError::NoStream)?;
+                let request = convert::request(store.data_mut(), call)?;
+                let begun = streaming.call_predict_stream(&mut *store, &request).await;
+                match begun.map_err(|error| self.failure(store, &error))? {
+                    Ok(responses) => Ok(Responses { deadline, open: Some((instance, responses)) }),
+                    Err(error) => {
+                        self.pool.give_back(instance);
+                        Err(convert::plugin_error(error))
+                    }
+                }
+            })
+            .await
+    }
+
+    /// The next piece; none after the last, or after a failure.
+    pub(crate) async fn next(&self, responses: &mut Responses) -> Result<Option<Answer>, EngineError> {
+        let Some((mut instance, handle)) = responses.open.take() else { return Ok(None) };
+        self.meter
+            .within(responses.deadline, async {
+                let Instance { store, exports, .. } = &mut instance;
+                let streaming = exports.streaming.as_ref().ok_or(EngineError::NoStream)?;
+                let next = streaming.responses().call_next(&mut *store, handle).await;
+                let ended = match next.map_err(|error| self.failure(store, &error))? {
+                    Ok(Some(response)) => {
+                        let answer = convert::answer(store.data_mut(), response)?;
+                        responses.open = Some((instance, handle));
+                        return Ok(Some(answer));
+                    }
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(convert::plugin_error(error)),
+                };
+                let dropped = handle.resource_drop_async(&mut *store).await;
+                dropped.map_err(|error| self.failure(store, &error))?;
                 self.pool.give_back(instance);
-                Ok(answer)
+                ended
             })
             .await
     }
 
     /// An instance for one call.
-    async fn instance(&self, call: CallState) -> Result<Instance, EngineError> {
+    async fn instance(&self, call: &Call) -> Result<Instance, EngineError> {
         let Some(mut instance) = self.pool.take() else {
             self.meter.count_fresh();
-            return self.fresh(call).await;
+            return self.fresh(state(call)).await;
         };
         self.meter.count_warm();
-        let state = instance.store.data_mut();
-        state.call = call;
-        state.budget.begin();
+        begin(&mut instance, state(call));
         Ok(instance)
     }
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
         let room = self.engine.admit(call.deadline, call.depth > 0).await?;
         let mut store = self.store(call);
-        let plugin = self.pre.instantiate_async(&mut store).await;
-        let plugin = plugin.map_err(|error| self.failure(&store, &error))?;
-        Ok(Instance::new(store, plugin, room))
+        let exports = self.linked.instantiate(&mut store).await;
+        let exports = exports.map_err(|error| self.failure(&store, &error))?;
+        Ok(Instance::new(store, exports, room))
     }
 
     /// A store for one call, under its limits.
@@ -130,6 +236,26 @@ impl Component {
     }
 }
 
+/// What an instance knows of the call that it answers.
+fn state(call: &Call) -> CallState {
+    CallState::new(call.deadline, call.priority, call.id.clone(), call.depth)
+}
+
+/// Has an instance that has answered others begin a call.
+fn begin(instance: &mut Instance, call: CallState) {
+    let state = instance.store.data_mut();
+    state.call = call;
+    state.budget.begin();
+}
+
+impl Linked {
+    async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let streaming = self.streaming.as_ref().map(|streaming| streaming.load(&mut *store, &instance));
+        Ok(Exports { model: self.model.load(&mut *store, &instance)?, streaming: streaming.transpose()? })
+    }
+}
+
 /// The host's own interfaces, and the WASI 0.2 packages that `wasmtime-wasi` offers.
 const OFFERED: [&str; 8] = [
     "vespid:model/",
@@ -142,17 +268,24 @@ const OFFERED: [&str; 8] = [
     "wasi:sockets/",
 ];
 
+/// What a plugin that answers in pieces exports.
+const STREAMING: &str = "vespid:model/streaming@0.1.0";
+
 /// Compiles and links a component.
-fn prepare(engine: &Engine, code: &[u8]) -> Result<PluginPre<HostState>, EngineError> {
+fn link(engine: &Engine, code: &[u8]) -> Result<Linked, EngineError> {
     let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
         .map_err(|error| EngineError::invalid("component", &error))?;
     check_imports(engine, &component)?;
-    let instance = engine
+    let pre = engine
         .linker
         .instantiate_pre(&component)
         .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
-    PluginPre::new(instance)
-        .map_err(|error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) })
+    let missing =
+        |error: wasmtime::Error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) };
+    let model = model::GuestIndices::new(&pre).map_err(missing)?;
+    let streams = component.get_export_index(None, STREAMING).is_some();
+    let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
+    Ok(Linked { pre, model, streaming })
 }
 
 fn check_imports(engine: &Engine, component: &wasmtime::component::Component) -> Result<(), EngineError> {

@@ -1,22 +1,25 @@
 //! Between the bindings' types and the core's. Tensors move by handle; names and parameters are copied.
 
-use vespid_types::{Datatype, ErrorCode, Extent, NamedTensor, Parameter, Parameters, Signature, TensorSpec};
+use vespid_types::{Datatype, ErrorCode, Extent, NamedTensor, Parameter, Sequence, Signature, TensorSpec};
 
-use crate::bindings::exports::vespid::model::model as guest;
 use crate::bindings::vespid::model::tensors::{Datatype as WitDatatype, NamedTensor as WitNamedTensor};
+use crate::bindings::vespid::model::types as guest;
 use crate::error::EngineError;
 use crate::host::HostState;
-use crate::plugin::Answer;
+use crate::plugin::{Answer, Call};
 
-pub(crate) fn request(
-    state: &mut HostState,
-    id: Option<String>,
-    inputs: Vec<NamedTensor>,
-    outputs: Vec<String>,
-    parameters: Parameters,
-) -> Result<guest::Request, EngineError> {
+pub(crate) fn request(state: &mut HostState, call: Call) -> Result<guest::Request, EngineError> {
+    let Call { id, inputs, outputs, parameters, sequence, .. } = call;
     let inputs = lend_all(state, inputs).map_err(|error| EngineError::from_call(&error))?;
-    Ok(guest::Request { id, inputs, outputs, parameters: parameters.into_iter().map(to_wit).collect() })
+    let mut parameters: Vec<_> = parameters.into_iter().map(to_wit).collect();
+    if let Some(Sequence { id, start, end }) = sequence {
+        parameters.extend([
+            ("sequence_id".to_owned(), guest::Parameter::Text(id.to_string())),
+            ("sequence_start".to_owned(), guest::Parameter::Boolean(start)),
+            ("sequence_end".to_owned(), guest::Parameter::Boolean(end)),
+        ]);
+    }
+    Ok(guest::Request { id, inputs, outputs, parameters })
 }
 
 pub(crate) fn answer(state: &mut HostState, response: guest::Response) -> Result<Answer, EngineError> {

@@ -47,6 +47,8 @@ pub struct Engine {
     pub(crate) commands: Arc<wasmtime::Linker<CommandState>>,
     instances: Arc<Semaphore>,
     max_instances: u32,
+    /// Places of instances that sequences hold.
+    held: Arc<Semaphore>,
     /// Those that keep instances, to be asked for one when there is no room.
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
     /// Calls that look for room or wait for it.
@@ -66,7 +68,9 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&wasmtime_config(options)?)?;
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
+        bindings::StreamingPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| {
+            state
+        })?;
         reads::add_to_linker(&mut linker)?;
         let commands = command::linker(&wasmtime)?;
         start_epoch(&wasmtime)?;
@@ -76,6 +80,7 @@ impl Engine {
             linker: Arc::new(linker),
             instances: Arc::new(Semaphore::new(options.max_instances as usize)),
             max_instances: options.max_instances,
+            held: Arc::new(Semaphore::new(most_held(options.max_instances) as usize)),
             pools: Arc::default(),
             waiting: Arc::default(),
         })
@@ -86,6 +91,12 @@ impl Engine {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
+    }
+
+    /// A place for an instance that is held between the calls of a sequence. Nobody waits for one: it may be held for long.
+    pub(crate) fn hold(&self) -> Result<OwnedSemaphorePermit, EngineError> {
+        let limit = most_held(self.max_instances);
+        Arc::clone(&self.held).try_acquire_owned().map_err(|_| EngineError::TooManyHeld { limit })
     }
 
     /// How many calls want room: while there are any, no instance is kept.
@@ -134,6 +145,11 @@ impl Engine {
             Err(_) => Err(EngineError::DeadlineExceeded),
         }
     }
+}
+
+/// How many instances sequences may hold: others need room too.
+fn most_held(max_instances: u32) -> u32 {
+    (max_instances / 2).max(1)
 }
 
 /// A call that wants room, as long as it lives: its future may be dropped.

@@ -68,6 +68,18 @@ pub enum EngineError {
         /// The room there is.
         limit: u32,
     },
+    /// As many sequences hold an instance as there is room for.
+    #[error("sequences hold all {limit} plugin instances that they may; end one, or try again later")]
+    TooManyHeld {
+        /// The room there is.
+        limit: u32,
+    },
+    /// A command was to be held between calls.
+    #[error("a command cannot be held for a sequence: it runs once")]
+    NothingHeld,
+    /// A plugin that does not export `vespid:model/streaming` was asked for an answer in pieces.
+    #[error("the plugin does not answer in pieces: it does not export vespid:model/streaming@0.1.0")]
+    NoStream,
     /// The call did not end in time.
     #[error("the plugin did not answer before the deadline")]
     DeadlineExceeded,
@@ -174,7 +186,8 @@ impl EngineError {
             | Self::CommandManifest { .. }
             | Self::Snapshot { .. }
             | Self::Input { .. } => ErrorCode::InvalidArgument,
-            Self::Saturated { .. } => ErrorCode::Unavailable,
+            Self::Saturated { .. } | Self::TooManyHeld { .. } => ErrorCode::Unavailable,
+            Self::NothingHeld | Self::NoStream => ErrorCode::Unsupported,
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::MemoryLimit { .. }
             | Self::Trapped { .. }

@@ -19,6 +19,7 @@ mod plugin;
 mod pool;
 mod snapshot;
 
+pub use component::{Held, Responses};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, Refusal};
 pub use meter::PluginUsage;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use vespid_nn::{Graphs, Run};
 use vespid_types::{
-    Deadline, ModelName, NamedTensor, Parameters, Priority, Request, Response, Signature, Version,
+    Deadline, ModelName, NamedTensor, Parameters, Priority, Request, Response, Sequence, Signature, Version,
 };
 
 use crate::command::Command;
-use crate::component::Component;
+use crate::component::{Component, Held, Responses};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::meter::PluginUsage;
@@ -67,6 +67,8 @@ pub struct Call {
     pub outputs: Vec<String>,
     /// The request's parameters.
     pub parameters: Parameters,
+    /// Its place in a sequence, which the plugin gets to see.
+    pub sequence: Option<Sequence>,
 }
 
 /// What a plugin answered.
@@ -135,6 +137,55 @@ impl Plugin {
         match &self.0 {
             Kind::Component(component) => component.call(call).await,
             Kind::Command(command) => command.call(call).await,
+        }
+    }
+
+    /// Answers one request of a sequence in the instance that is held for it, or in a fresh one where none is. Afterwards
+    /// `held` is empty if the instance can answer no more: after a trap, an overrun, or where this future is dropped.
+    ///
+    /// # Errors
+    /// As [`Plugin::call`]; [`EngineError::TooManyHeld`].
+    pub async fn call_held(&self, held: &mut Option<Held>, call: Call) -> Result<Answer, EngineError> {
+        match &self.0 {
+            Kind::Component(component) => component.call_held(held, call).await,
+            Kind::Command(_) => Err(EngineError::NothingHeld),
+        }
+    }
+
+    /// Whether instances can be held between calls. A command's cannot: it runs once.
+    #[must_use]
+    pub fn can_be_held(&self) -> bool {
+        matches!(self.0, Kind::Component(_))
+    }
+
+    /// Whether it answers in pieces.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        match &self.0 {
+            Kind::Component(component) => component.streams(),
+            Kind::Command(_) => false,
+        }
+    }
+
+    /// Begins to answer one request in pieces, which [`Plugin::next`] gets. The call's deadline is that of all of them.
+    ///
+    /// # Errors
+    /// As [`Plugin::call`]; [`EngineError::NoStream`] for a plugin that does not [stream](Plugin::streams).
+    pub async fn stream(&self, call: Call) -> Result<Responses, EngineError> {
+        match &self.0 {
+            Kind::Component(component) => component.stream(call).await,
+            Kind::Command(_) => Err(EngineError::NoStream),
+        }
+    }
+
+    /// The next piece of an answer; none after the last, or after a failure.
+    ///
+    /// # Errors
+    /// As [`Plugin::call`].
+    pub async fn next(&self, responses: &mut Responses) -> Result<Option<Answer>, EngineError> {
+        match &self.0 {
+            Kind::Component(component) => component.next(responses).await,
+            Kind::Command(_) => Ok(None),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
-use crate::bindings;
+use crate::component::Exports;
 use crate::host::HostState;
 use crate::meter::Meter;
 
@@ -35,7 +35,7 @@ impl Default for PoolOptions {
 /// An instance in its store, and the room that it takes up.
 pub(crate) struct Instance {
     pub(crate) store: Store<HostState>,
-    pub(crate) plugin: bindings::Plugin,
+    pub(crate) exports: Exports,
     calls: u64,
     /// Counts the end of an instance that was kept.
     kept: Option<Arc<Meter>>,
@@ -43,8 +43,8 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(store: Store<HostState>, plugin: bindings::Plugin, room: OwnedSemaphorePermit) -> Self {
-        Self { store, plugin, calls: 0, kept: None, _room: room }
+    pub(crate) fn new(store: Store<HostState>, exports: Exports, room: OwnedSemaphorePermit) -> Self {
+        Self { store, exports, calls: 0, kept: None, _room: room }
     }
 }
 

@@ -14,7 +14,7 @@ use wasmtime::Store;
 use wasmtime::component::{Instance, Lift, WasmList};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
-use crate::bindings;
+use crate::bindings::exports::vespid::model::model;
 use crate::component::Component;
 use crate::error::EngineError;
 use crate::host::{CallState, HostState};
@@ -60,12 +60,13 @@ impl Component {
         let component = wasmtime::component::Component::from_binary(&engine.wasmtime, instrumented)
             .map_err(|error| refused(&error))?;
         let room = engine.admit(deadline, false).await?;
-        let mut store = self.store(CallState::new(deadline, Priority::Online, None, 0));
+        let mut store = self.store(CallState::new(deadline, Priority::ONLINE, None, 0));
         let failed = |store: &Store<HostState>, error| self.failure(store, &error);
-        let instance = engine.linker.instantiate_async(&mut store, &component).await;
+        let pre = engine.linker.instantiate_pre(&component).map_err(|error| refused(&error))?;
+        let instance = pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(|error| failed(&store, error))?;
-        let plugin = bindings::Plugin::new(&mut store, &instance).map_err(|error| refused(&error))?;
-        let described = plugin.vespid_model_model().call_describe(&mut store).await;
+        let model = model::GuestIndices::new(&pre).and_then(|model| model.load(&mut store, &instance));
+        let described = model.map_err(|error| refused(&error))?.call_describe(&mut store).await;
         // What it says is asked for again, of the component as it then is.
         described.map_err(|error| failed(&store, error))?.map_err(crate::convert::plugin_error)?;
         Ok((store, instance, room))

@@ -2,8 +2,8 @@
 //!
 //! Contract: at most `limit` entries wait in each priority class; one more is refused at once, after those whose caller
 //! left have made room. The next batch begins with the entry whose turn it is: the one that came first, where an entry of
-//! a less urgent class counts as having come later by its class's [`handicap`]. So a more urgent class goes first, and
-//! none waits for ever. Into the batch come, up to [`Policy::max_rows`], those that [`Entry::joins`] it, the most urgent
+//! a less urgent class counts as having come later by its class's [`handicap`], and by [`LEVEL`] for each level that its
+//! caller gives way. So the more urgent go first, and none waits for ever. Into the batch come, up to [`Policy::max_rows`], those that [`Entry::joins`] it, the most urgent
 //! first. What waits when the queue closes is still popped. Cost: a push wakes a thread only where one sleeps, and does
 //! so after it has let go of the lock - the channels of std wake while they hold one, at the price of two more context
 //! switches a call. A pop looks at what waits once, and only where there is more than one entry.
@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use vespid_types::Priority;
+use vespid_types::{Mode, Priority};
 
 /// Something that waits.
 pub(crate) trait Entry {
@@ -37,14 +37,17 @@ pub(crate) struct Policy {
     pub(crate) max_delay: Duration,
 }
 
-/// How much later than it did an entry of this class counts as having come.
-fn handicap(priority: Priority) -> Duration {
-    match priority {
-        Priority::Online => Duration::ZERO,
-        Priority::Stream => Duration::from_millis(100),
-        Priority::Batch => Duration::from_secs(1),
+/// How much later than it did an entry of this mode counts as having come.
+fn handicap(mode: Mode) -> Duration {
+    match mode {
+        Mode::Online => Duration::ZERO,
+        Mode::Stream => Duration::from_millis(100),
+        Mode::Batch => Duration::from_secs(1),
     }
 }
+
+/// How much later for each level of its priority.
+const LEVEL: Duration = Duration::from_millis(10);
 
 /// Why a value was refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +64,8 @@ pub(crate) struct Queue<T> {
 }
 
 struct State<T> {
-    /// A queue for each class, in the order of [`Priority::ALL`].
-    classes: [VecDeque<Waiting<T>>; Priority::ALL.len()],
+    /// A queue for each mode, in the order of [`Mode::ALL`].
+    classes: [VecDeque<Waiting<T>>; Mode::ALL.len()],
     sleeping: usize,
     closed: bool,
 }
@@ -70,6 +73,8 @@ struct State<T> {
 struct Waiting<T> {
     entry: T,
     came: Instant,
+    /// When it counts as having come among those of its mode, which wait in this order.
+    counts: Instant,
 }
 
 impl<T: Entry> Queue<T> {
@@ -79,20 +84,22 @@ impl<T: Entry> Queue<T> {
     }
 
     pub(crate) fn push(&self, priority: Priority, entry: T) -> Result<(), PushError> {
-        let waiting = Waiting { entry, came: Instant::now() };
+        let came = Instant::now();
+        let waiting = Waiting { entry, came, counts: came + LEVEL * u32::from(priority.level) };
         let sleeping = {
             let mut state = self.lock();
             if state.closed {
                 return Err(PushError::Closed);
             }
-            let class = state.class(priority);
+            let class = state.class(priority.mode);
             if class.len() >= self.limit {
                 class.retain(|waiting| !waiting.entry.is_abandoned());
             }
             if class.len() >= self.limit {
                 return Err(PushError::Full { limit: self.limit });
             }
-            class.push_back(waiting);
+            let behind = class.iter().rev().take_while(|other| other.counts > waiting.counts).count();
+            class.insert(class.len() - behind, waiting);
             state.sleeping
         };
         if sleeping > 0 {
@@ -105,18 +112,18 @@ impl<T: Entry> Queue<T> {
     pub(crate) fn pop(&self) -> Option<Vec<T>> {
         let mut state = self.lock();
         loop {
-            let Some((priority, came)) = state.next() else {
+            let Some((mode, came)) = state.next() else {
                 if state.closed {
                     return None;
                 }
                 state = self.sleep(state, None);
                 continue;
             };
-            if let Some(delay) = self.delay(&state, priority, came) {
+            if let Some(delay) = self.delay(&state, mode, came) {
                 state = self.sleep(state, Some(delay));
                 continue;
             }
-            let batch = state.take(priority, self.policy.max_rows);
+            let batch = state.take(mode, self.policy.max_rows);
             // The push of what is left may have woken this thread rather than one that has nothing to do.
             let more = state.sleeping > 0 && state.next().is_some();
             drop(state);
@@ -128,14 +135,14 @@ impl<T: Entry> Queue<T> {
     }
 
     /// How much longer the first entry of the next batch is to wait for others.
-    fn delay(&self, state: &State<T>, priority: Priority, came: Instant) -> Option<Duration> {
+    fn delay(&self, state: &State<T>, mode: Mode, came: Instant) -> Option<Duration> {
         let Policy { preferred_rows, max_delay, .. } = self.policy;
         if max_delay.is_zero() || state.closed {
             return None;
         }
         let left = max_delay.checked_sub(came.elapsed()).filter(|left| !left.is_zero())?;
         // What cannot run with others waits for none.
-        (1..preferred_rows).contains(&state.rows_with(priority)).then_some(left)
+        (1..preferred_rows).contains(&state.rows_with(mode)).then_some(left)
     }
 
     fn sleep<'a>(
@@ -170,35 +177,36 @@ impl<T: Entry> Queue<T> {
 }
 
 impl<T: Entry> State<T> {
-    fn class(&mut self, priority: Priority) -> &mut VecDeque<Waiting<T>> {
+    fn class(&mut self, mode: Mode) -> &mut VecDeque<Waiting<T>> {
         let [online, stream, batch] = &mut self.classes;
-        match priority {
-            Priority::Online => online,
-            Priority::Stream => stream,
-            Priority::Batch => batch,
+        match mode {
+            Mode::Online => online,
+            Mode::Stream => stream,
+            Mode::Batch => batch,
         }
     }
 
-    /// The class whose first entry has its turn, and when that came.
-    fn next(&self) -> Option<(Priority, Instant)> {
-        let heads = Priority::ALL.into_iter().zip(&self.classes);
+    /// The mode whose first entry has its turn, and when that came.
+    fn next(&self) -> Option<(Mode, Instant)> {
+        let heads = Mode::ALL.into_iter().zip(&self.classes);
         heads
-            .filter_map(|(priority, class)| Some((priority, class.front()?.came)))
-            .min_by_key(|(priority, came)| *came + handicap(*priority))
+            .filter_map(|(mode, class)| Some((mode, class.front()?)))
+            .min_by_key(|(mode, first)| first.counts + handicap(*mode))
+            .map(|(mode, first)| (mode, first.came))
     }
 
-    /// The rows that wait and could go with the first entry of `priority`, its own among them; 0 where it goes alone.
-    fn rows_with(&self, priority: Priority) -> u64 {
-        let first = Priority::ALL.into_iter().zip(&self.classes).find(|(own, _)| *own == priority);
+    /// The rows that wait and could go with the first entry of `mode`, its own among them; 0 where it goes alone.
+    fn rows_with(&self, mode: Mode) -> u64 {
+        let first = Mode::ALL.into_iter().zip(&self.classes).find(|(own, _)| *own == mode);
         let Some(first) = first.and_then(|(_, class)| class.front()) else { return 0 };
         let waiting = self.classes.iter().flatten();
         let rows = waiting.filter(|other| other.entry.joins(&first.entry)).map(|other| other.entry.rows());
         rows.fold(0, u64::saturating_add)
     }
 
-    /// Takes the first entry of `priority`, and what joins it.
-    fn take(&mut self, priority: Priority, max_rows: u64) -> Vec<T> {
-        let Some(Waiting { entry: first, .. }) = self.class(priority).pop_front() else { return Vec::new() };
+    /// Takes the first entry of `mode`, and what joins it.
+    fn take(&mut self, mode: Mode, max_rows: u64) -> Vec<T> {
+        let Some(Waiting { entry: first, .. }) = self.class(mode).pop_front() else { return Vec::new() };
         let mut rows = first.rows();
         let mut batch = vec![first];
         for class in &mut self.classes {
@@ -278,7 +286,7 @@ mod tests {
         for (name, kind, rows) in
             [(0, 'a', 3), (1, 'b', 1), (2, 'a', 4), (3, 'a', 2), (4, 'a', 1), (5, 'b', 9)]
         {
-            queue.push(Priority::Online, job(name, kind, rows)).unwrap();
+            queue.push(Priority::ONLINE, job(name, kind, rows)).unwrap();
         }
         assert_eq!(queue.len(), 6);
         // 3 does not fit any more, 4 does.
@@ -295,34 +303,44 @@ mod tests {
         let queue = Queue::new(1, NO_WAIT);
         let left = job(0, 'a', 1);
         let leave = Arc::clone(&left.abandoned);
-        queue.push(Priority::Batch, left).unwrap();
-        assert_eq!(queue.push(Priority::Batch, job(1, 'a', 1)), Err(PushError::Full { limit: 1 }));
-        queue.push(Priority::Online, job(2, 'b', 1)).unwrap();
+        queue.push(Priority::BATCH, left).unwrap();
+        assert_eq!(queue.push(Priority::BATCH, job(1, 'a', 1)), Err(PushError::Full { limit: 1 }));
+        queue.push(Priority::ONLINE, job(2, 'b', 1)).unwrap();
         leave.store(true, Ordering::Relaxed);
-        queue.push(Priority::Batch, job(3, 'a', 1)).unwrap();
+        queue.push(Priority::BATCH, job(3, 'a', 1)).unwrap();
         queue.close();
-        assert_eq!(queue.push(Priority::Stream, job(4, 'a', 1)), Err(PushError::Closed));
+        assert_eq!(queue.push(Priority::STREAM, job(4, 'a', 1)), Err(PushError::Closed));
         assert_eq!([names(queue.pop()), names(queue.pop())], [[2], [3]]);
     }
 
     #[test]
     fn the_urgent_go_first_and_nobody_waits_for_ever() {
         let queue = Queue::new(16, Policy { max_rows: 1, ..NO_WAIT });
-        queue.push(Priority::Batch, job(0, 'a', 1)).unwrap();
-        queue.push(Priority::Stream, job(1, 'a', 1)).unwrap();
-        queue.push(Priority::Online, job(2, 'a', 1)).unwrap();
+        queue.push(Priority::BATCH, job(0, 'a', 1)).unwrap();
+        queue.push(Priority::STREAM, job(1, 'a', 1)).unwrap();
+        queue.push(Priority::ONLINE, job(2, 'a', 1)).unwrap();
         assert_eq!(names(queue.pop()), [2]);
         let long_ago = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
-        queue.lock().class(Priority::Batch).front_mut().unwrap().came = long_ago;
-        queue.push(Priority::Online, job(3, 'a', 1)).unwrap();
+        queue.lock().class(Mode::Batch).front_mut().unwrap().counts = long_ago;
+        queue.push(Priority::ONLINE, job(3, 'a', 1)).unwrap();
         assert_eq!([names(queue.pop()), names(queue.pop()), names(queue.pop())], [[0], [3], [1]]);
+    }
+
+    #[test]
+    fn within_a_mode_the_lower_level_goes_first() {
+        let queue = Queue::new(16, Policy { max_rows: 1, ..NO_WAIT });
+        for (name, level) in [(0, 2), (1, 0), (2, 100), (3, 2), (4, 1)] {
+            queue.push(Priority { level, ..Priority::ONLINE }, job(name, 'a', 1)).unwrap();
+        }
+        let order: Vec<usize> = (0..5).flat_map(|_| names(queue.pop())).collect();
+        assert_eq!(order, [1, 4, 0, 3, 2]);
     }
 
     #[test]
     fn a_batch_is_filled_with_the_urgent_first() {
         let queue = Queue::new(16, Policy { max_rows: 3, ..NO_WAIT });
         for (name, priority) in
-            [(0, Priority::Batch), (1, Priority::Online), (2, Priority::Online), (3, Priority::Stream)]
+            [(0, Priority::BATCH), (1, Priority::ONLINE), (2, Priority::ONLINE), (3, Priority::STREAM)]
         {
             queue.push(priority, job(name, 'a', 1)).unwrap();
         }
@@ -334,20 +352,20 @@ mod tests {
     fn a_delay_ends_when_the_preferred_rows_are_there_or_the_time_is_up() {
         let delayed = Policy { max_rows: 8, preferred_rows: 2, max_delay: Duration::from_secs(3600) };
         let queue = Arc::new(Queue::new(16, delayed));
-        queue.push(Priority::Online, job(0, 'a', 1)).unwrap();
+        queue.push(Priority::ONLINE, job(0, 'a', 1)).unwrap();
         let popping = Arc::clone(&queue);
         let popped = std::thread::spawn(move || names(popping.pop()));
-        queue.push(Priority::Online, job(1, 'b', 5)).unwrap();
-        queue.push(Priority::Online, job(2, 'a', 1)).unwrap();
+        queue.push(Priority::ONLINE, job(1, 'b', 5)).unwrap();
+        queue.push(Priority::ONLINE, job(2, 'a', 1)).unwrap();
         assert_eq!(popped.join().unwrap(), [0, 2]);
 
         // What runs with no other does not wait for one.
         let queue = Queue::new(16, delayed);
-        queue.push(Priority::Online, job(0, ALONE, 1)).unwrap();
+        queue.push(Priority::ONLINE, job(0, ALONE, 1)).unwrap();
         assert_eq!(names(queue.pop()), [0]);
 
         let queue = Queue::new(16, Policy { max_delay: Duration::from_millis(1), ..delayed });
-        queue.push(Priority::Online, job(0, 'a', 1)).unwrap();
+        queue.push(Priority::ONLINE, job(0, 'a', 1)).unwrap();
         assert_eq!(names(queue.pop()), [0]);
     }
 
@@ -360,7 +378,7 @@ mod tests {
         };
         let threads = [popping(), popping()];
         for name in 0..1000 {
-            queue.push(Priority::Online, job(name, 'a', 1)).unwrap();
+            queue.push(Priority::ONLINE, job(name, 'a', 1)).unwrap();
             std::thread::yield_now();
         }
         queue.close();

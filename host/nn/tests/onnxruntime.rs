@@ -122,7 +122,7 @@ fn x(tensor: Tensor) -> Vec<NamedTensor> {
 async fn compute(graphs: &Graphs, tensor: Tensor) -> Result<Tensor, NnError> {
     let lane = &graphs.get("graph").unwrap().lane;
     let computed =
-        lane.compute(x(tensor), Deadline::after(Duration::from_secs(60)), Priority::Online).await?;
+        lane.compute(x(tensor), Deadline::after(Duration::from_secs(60)), Priority::ONLINE).await?;
     let [NamedTensor { name, tensor }] = <[_; 1]>::try_from(computed.outputs).unwrap();
     assert_eq!(name, "y");
     Ok(tensor)

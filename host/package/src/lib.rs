@@ -14,6 +14,6 @@ mod store;
 
 pub use archive::ArchiveLimits;
 pub use error::PackageError;
-pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest};
+pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences};
 pub use path::PackagePath;
 pub use store::{Staged, Store, Stored, Verified};

@@ -38,6 +38,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// `[instances]`
     pub instances: Instances,
+    /// `[sequences]`; none where requests do not belong together.
+    pub sequences: Option<Sequences>,
     /// `grants.models`
     pub granted_models: BTreeSet<ModelName>,
     /// `[config]`
@@ -117,6 +119,23 @@ impl Default for Instances {
     }
 }
 
+/// `[sequences]`: the model answers each sequence of requests with one instance, which keeps what it has seen.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sequences {
+    /// How long a sequence may go without a request before it ends, such as `"60s"`; at most a day.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Sequences that may be open at once.
+    pub max: NonZero<usize>,
+}
+
+impl Default for Sequences {
+    fn default() -> Self {
+        Self { idle_timeout: Duration::from_secs(60), max: NonZero::new(64).unwrap_or(NonZero::<usize>::MIN) }
+    }
+}
+
 /// `[limits]`: what one call may use up.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -147,6 +166,7 @@ struct RawManifest {
     #[serde(default)]
     limits: Limits,
     instances: Option<Instances>,
+    sequences: Option<Sequences>,
     #[serde(default)]
     grants: RawGrants,
     #[serde(default)]
@@ -195,11 +215,13 @@ impl Manifest {
     /// [`PackageError::Manifest`], which names the key.
     pub fn parse(text: &str) -> Result<Self, PackageError> {
         let raw: RawManifest = toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end()))?;
-        let RawManifest { model, graphs, inputs, outputs, limits, instances, grants, config } = raw;
+        let RawManifest { model, graphs, inputs, outputs, limits, instances, sequences, grants, config } =
+            raw;
         graphs.iter().try_for_each(check_graph)?;
         check_graphs(&graphs, model.plugin.is_some())?;
         check_limits(&limits)?;
         check_instances(instances.as_ref(), model.plugin.is_some())?;
+        check_sequences(sequences.as_ref(), model.plugin.is_some())?;
         check_specs("input", &inputs)?;
         check_specs("output", &outputs)?;
         if inputs.is_empty() != outputs.is_empty() {
@@ -214,6 +236,7 @@ impl Manifest {
             outputs,
             limits,
             instances: instances.unwrap_or_default(),
+            sequences,
             granted_models: grants.models,
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
         })
@@ -238,6 +261,8 @@ const MAX_SESSIONS: usize = 64;
 const MAX_ROWS: u64 = 1 << 20;
 const MAX_DELAY: Duration = Duration::from_secs(10);
 const MAX_WARM: usize = 4096;
+const MAX_SEQUENCES: usize = 4096;
+const MAX_IDLE: Duration = Duration::from_secs(24 * 3600);
 
 fn check_graph(graph: &GraphManifest) -> Result<(), PackageError> {
     if graph.name.is_empty() || graph.name.len() > 128 {
@@ -301,6 +326,21 @@ fn check_instances(instances: Option<&Instances>, has_plugin: bool) -> Result<()
             Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"))
         }
         Some(instances) if instances.warm > MAX_WARM => Err(invalid("instances.warm: use 0 to 4096")),
+        _ => Ok(()),
+    }
+}
+
+fn check_sequences(sequences: Option<&Sequences>, has_plugin: bool) -> Result<(), PackageError> {
+    match sequences {
+        Some(_) if !has_plugin => {
+            Err(invalid("[sequences] is about a plugin's state: without model.plugin leave it out"))
+        }
+        Some(sequences) if sequences.idle_timeout.is_zero() || sequences.idle_timeout > MAX_IDLE => {
+            Err(invalid("sequences.idle_timeout: use more than 0 and at most 1day"))
+        }
+        Some(sequences) if sequences.max.get() > MAX_SEQUENCES => {
+            Err(invalid("sequences.max: use 1 to 4096"))
+        }
         _ => Ok(()),
     }
 }

@@ -8,11 +8,12 @@ mod catalog;
 mod model;
 mod predictor;
 mod repository;
+mod sequences;
 mod stats;
 
 pub use catalog::{IndexEntry, State};
 pub use model::ReadyModel;
-pub use predictor::{Predictor, PredictorOptions};
+pub use predictor::{Predictor, PredictorOptions, ResponseStream};
 pub use repository::{Repository, RepositoryOptions};
 pub use stats::{Span, Statistics};
 pub use vespid_engine::PluginUsage;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions};
+use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
 use vespid_nn::{Backends, Computed, GraphSource, Graphs, LaneOptions, LoadedGraph};
 use vespid_package::{Batching, GraphManifest, Manifest};
 use vespid_types::{
@@ -13,6 +13,7 @@ use vespid_types::{
     Result, Signature, Version,
 };
 
+use crate::sequences::Sequences;
 use crate::stats::{Counters, Statistics};
 
 /// How long a plugin may take to describe itself, whatever its own limit.
@@ -26,6 +27,8 @@ pub struct ReadyModel {
     timeout: Duration,
     platform: String,
     body: Body,
+    /// Where requests belong to sequences.
+    sequences: Option<Arc<Sequences>>,
     counters: Counters,
 }
 
@@ -72,6 +75,10 @@ impl CompiledModel {
                     peers: Some(peers),
                 };
                 let plugin = Plugin::compile(engine, &code, context)?;
+                if manifest.sequences.is_some() && !plugin.can_be_held() {
+                    let reason = "[sequences]: a command runs once and keeps nothing: leave it out, or write a component";
+                    return Err(Error::invalid(reason));
+                }
                 let platform = first
                     .map_or("vespid_plugin".to_owned(), |graph| format!("vespid_plugin_{}", runner(&graph)));
                 (Body::Plugin(plugin), platform)
@@ -94,7 +101,7 @@ impl CompiledModel {
             }
             Body::Native(graph) => graph.lane.signature().clone(),
         };
-        let Manifest { name, version, inputs, outputs, limits, .. } = manifest;
+        let Manifest { name, version, inputs, outputs, limits, sequences, .. } = manifest;
         let written = Signature { inputs, outputs };
         if written != Signature::default() && written != described {
             return Err(Error::invalid(format!(
@@ -109,6 +116,7 @@ impl CompiledModel {
             timeout: limits.timeout,
             platform,
             body,
+            sequences: sequences.map(Sequences::new),
             counters,
         })
     }
@@ -189,40 +197,106 @@ impl ReadyModel {
     /// Checks, runs and checks again. `depth` counts the models that led to this call.
     pub(crate) async fn predict(&self, request: Request, depth: u8) -> Result<Response> {
         let began = Instant::now();
-        let rows =
-            request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1);
+        let rows = rows(&request);
         let answered = self.answer(request, depth).await;
         self.counters.request(rows, began.elapsed(), answered.is_ok());
         answered
     }
 
-    async fn answer(&self, request: Request, depth: u8) -> Result<Response> {
-        let Request { id, parameters, inputs, outputs: requested, deadline, priority, .. } = request;
-        self.signature.check_inputs(&inputs).map_err(|error| Error::invalid(error.to_string()))?;
-        self.signature.check_requested(&requested).map_err(|error| Error::invalid(error.to_string()))?;
-        let own = Deadline::after(self.timeout);
-        let deadline = deadline.map_or(own, |theirs| theirs.min(own));
-        if deadline.remaining().is_zero() {
-            return Err(Error::new(
-                ErrorCode::DeadlineExceeded,
-                "the deadline passed before the model was asked",
-            ));
+    /// Whether a request may have several responses: [`Predictor::predict_stream`](crate::Predictor::predict_stream) has
+    /// them one by one.
+    #[must_use]
+    pub fn is_decoupled(&self) -> bool {
+        match &self.body {
+            Body::Plugin(plugin) => plugin.streams() && self.sequences.is_none(),
+            Body::Native(_) => false,
         }
+    }
+
+    async fn answer(&self, request: Request, depth: u8) -> Result<Response> {
+        let deadline = self.check(&request)?;
+        let (id, requested) = (request.id.clone(), request.outputs.clone());
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
-                let (id, outputs) = (id.clone(), requested.clone());
-                let call = Call { id, deadline, priority, depth, inputs, outputs, parameters };
-                let answer = plugin.call(call).await?;
+                let sequence = request.sequence.clone();
+                let call = call(request, deadline, depth);
+                let answer = match (&self.sequences, &sequence) {
+                    (Some(sequences), Some(sequence)) => sequences.call(plugin, sequence, call).await?,
+                    _ => plugin.call(call).await?,
+                };
                 self.counters.runs(&answer.runs);
                 (answer.outputs, answer.parameters)
             }
             Body::Native(graph) => {
-                let computed = compute(graph, inputs, deadline, priority).await?;
+                let computed = compute(graph, request.inputs, deadline, request.priority).await?;
                 self.counters.runs(&[computed.run]);
                 (computed.outputs, Parameters::new())
             }
         };
-        let outputs = self.select(outputs, &requested)?;
+        self.respond(id, &requested, outputs, parameters)
+    }
+
+    /// Begins to answer in pieces; the model is [decoupled](Self::is_decoupled).
+    pub(crate) async fn stream(self: Arc<Self>, request: Request) -> Result<Pieces> {
+        let rows = rows(&request);
+        let mut pieces = Pieces {
+            id: request.id.clone(),
+            requested: request.outputs.clone(),
+            responses: None,
+            rows,
+            began: Instant::now(),
+            answered: false,
+            model: self,
+        };
+        let model = &pieces.model;
+        let deadline = model.check(&request)?;
+        let Body::Plugin(plugin) = &model.body else {
+            return Err(Error::internal("a graph has one response"));
+        };
+        let responses = plugin.stream(call(request, deadline, 0)).await?;
+        pieces.responses = Some(responses);
+        Ok(pieces)
+    }
+
+    /// Checks a request, and when it must have been answered.
+    fn check(&self, request: &Request) -> Result<Deadline> {
+        self.signature.check_inputs(&request.inputs).map_err(|error| Error::invalid(error.to_string()))?;
+        self.signature
+            .check_requested(&request.outputs)
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        match (&self.sequences, &request.sequence) {
+            (Some(_), None) => {
+                return Err(Error::invalid(format!(
+                    "model '{}' answers sequences of requests: give the parameter sequence_id, a number other than 0 or \
+                     a text, and with the first request sequence_start: true",
+                    self.name
+                )));
+            }
+            (None, Some(_)) => {
+                return Err(Error::invalid(format!(
+                    "model '{}' keeps no sequences: leave sequence_id out, or add [sequences] to its model.toml",
+                    self.name
+                )));
+            }
+            _ => {}
+        }
+        let own = Deadline::after(self.timeout);
+        let deadline = request.deadline.map_or(own, |theirs| theirs.min(own));
+        if deadline.remaining().is_zero() {
+            let message = "the deadline passed before the model was asked";
+            return Err(Error::new(ErrorCode::DeadlineExceeded, message));
+        }
+        Ok(deadline)
+    }
+
+    fn respond(
+        &self,
+        id: Option<String>,
+        requested: &[String],
+        outputs: Vec<NamedTensor>,
+        parameters: Parameters,
+    ) -> Result<Response> {
+        let outputs = self.select(outputs, requested)?;
         Ok(Response { model: self.name.clone(), version: self.version, id, parameters, outputs })
     }
 
@@ -254,6 +328,53 @@ impl ReadyModel {
             })
             .collect()
     }
+}
+
+/// An answer in pieces. It is counted as one request, when it ends or its caller leaves.
+pub(crate) struct Pieces {
+    model: Arc<ReadyModel>,
+    responses: Option<Responses>,
+    id: Option<String>,
+    requested: Vec<String>,
+    rows: u64,
+    began: Instant,
+    answered: bool,
+}
+
+impl Pieces {
+    /// The next response; none after the last, or after a failure.
+    pub(crate) async fn next(&mut self) -> Result<Option<Response>> {
+        let (Some(responses), Body::Plugin(plugin)) = (&mut self.responses, &self.model.body) else {
+            return Ok(None);
+        };
+        let Some(answer) = plugin.next(responses).await? else {
+            self.answered = true;
+            return Ok(None);
+        };
+        self.model.counters.runs(&answer.runs);
+        let response =
+            self.model.respond(self.id.clone(), &self.requested, answer.outputs, answer.parameters);
+        if response.is_err() {
+            self.responses = None;
+        }
+        response.map(Some)
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.model.counters.request(self.rows, self.began.elapsed(), self.answered);
+    }
+}
+
+/// The rows that a request brings: the first dimension of its first input.
+fn rows(request: &Request) -> u64 {
+    request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1)
+}
+
+fn call(request: Request, deadline: Deadline, depth: u8) -> Call {
+    let Request { id, parameters, inputs, outputs, priority, sequence, .. } = request;
+    Call { id, deadline, priority, depth, inputs, outputs, parameters, sequence }
 }
 
 async fn compute(

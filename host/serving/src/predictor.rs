@@ -6,12 +6,13 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use futures_util::{Stream, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_engine::Peers;
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Version};
 
 use crate::catalog::{Catalog, IndexEntry};
-use crate::model::ReadyModel;
+use crate::model::{Pieces, ReadyModel};
 
 /// What a [`Predictor`] is made from.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +21,16 @@ pub struct PredictorOptions {
     pub max_in_flight: usize,
 }
 
+/// The responses to one request, in order; after a failure come no more.
+pub type ResponseStream = Pin<Box<dyn Stream<Item = Result<Response>> + Send>>;
+
 /// Answers requests. Clones share everything.
 #[derive(Clone)]
 pub struct Predictor(Arc<Inner>);
 
 struct Inner {
     catalog: Catalog,
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
     max_in_flight: usize,
 }
 
@@ -38,7 +42,7 @@ impl Predictor {
         let max_in_flight = max_in_flight.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             catalog: Catalog::default(),
-            in_flight: Semaphore::new(max_in_flight),
+            in_flight: Arc::new(Semaphore::new(max_in_flight)),
             max_in_flight,
         }))
     }
@@ -72,8 +76,27 @@ impl Predictor {
         model.predict(request, 0).await
     }
 
-    fn admit(&self) -> Result<SemaphorePermit<'_>> {
-        self.0.in_flight.try_acquire().map_err(|_| {
+    /// Answers `request` in as many responses as `model` has for it: one, unless it is
+    /// [decoupled](ReadyModel::is_decoupled). Each is made when it is asked for; dropping the stream ends the call.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`]; what goes wrong later comes as the last item of the stream.
+    pub async fn predict_stream(&self, model: Arc<ReadyModel>, request: Request) -> Result<ResponseStream> {
+        if !model.is_decoupled() {
+            let response = self.predict(&model, request).await?;
+            return Ok(Box::pin(stream::iter([Ok(response)])));
+        }
+        let room = self.admit()?;
+        let pieces = model.stream(request).await?;
+        let next = async |(mut pieces, room): (Pieces, OwnedSemaphorePermit)| {
+            let next = pieces.next().await?;
+            Ok(next.map(|response| (response, (pieces, room))))
+        };
+        Ok(Box::pin(stream::try_unfold((pieces, room), next)))
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.in_flight).try_acquire_owned().map_err(|_| {
             let message = format!(
                 "the server is busy: {} requests are in flight; try again later",
                 self.0.max_in_flight

@@ -20,6 +20,6 @@ pub use graph::{BackendName, Device, Encoding, InvalidDevice, Provider};
 pub use id::{InvalidId, ModelName, Version};
 pub use meter::{copied_bytes, note_copy};
 pub use parameter::{Parameter, Parameters};
-pub use request::{Deadline, ModelRef, NamedTensor, Priority, Request, Response};
+pub use request::{Deadline, Mode, ModelRef, NamedTensor, Priority, Request, Response, Sequence, SequenceId};
 pub use signature::{Extent, Signature, SignatureError, TensorSpec};
 pub use tensor::{Elements, Shape, Tensor, TensorError, encode_elements};

@@ -58,9 +58,9 @@ impl Deadline {
     }
 }
 
-/// Whose turn it is where several requests wait: a mode of serving each, the most urgent first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
+/// A mode of serving, the most urgent first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
     /// Somebody waits for the answer.
     #[default]
     Online,
@@ -70,9 +70,56 @@ pub enum Priority {
     Batch,
 }
 
-impl Priority {
-    /// Every priority, the most urgent first.
+impl Mode {
+    /// Every mode, the most urgent first.
     pub const ALL: [Self; 3] = [Self::Online, Self::Stream, Self::Batch];
+}
+
+/// Whose turn it is where several requests wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Priority {
+    /// The mode that the request came by.
+    pub mode: Mode,
+    /// How far the caller lets others of its mode go first: 0 for not at all.
+    pub level: u8,
+}
+
+impl Priority {
+    /// What is asked online.
+    pub const ONLINE: Self = Self { mode: Mode::Online, level: 0 };
+    /// What a stream brings.
+    pub const STREAM: Self = Self { mode: Mode::Stream, level: 0 };
+    /// What a job asks.
+    pub const BATCH: Self = Self { mode: Mode::Batch, level: 0 };
+}
+
+/// What tells one sequence of a model from the others: the caller chooses it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SequenceId {
+    /// A number other than 0.
+    Number(u64),
+    /// A text that is not empty.
+    Text(String),
+}
+
+impl fmt::Display for SequenceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A request's place in a sequence of requests, which one instance of the model answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The sequence.
+    pub id: SequenceId,
+    /// Whether this is the first request. One that goes on under this id ends.
+    pub start: bool,
+    /// Whether this is the last request.
+    pub end: bool,
 }
 
 /// A request for a prediction.
@@ -92,6 +139,8 @@ pub struct Request {
     pub deadline: Option<Deadline>,
     /// Its turn where it has to wait.
     pub priority: Priority,
+    /// The sequence that it belongs to, where it does to one.
+    pub sequence: Option<Sequence>,
 }
 
 /// The answer to a [`Request`].

@@ -1095,6 +1095,24 @@ pub mod vespid {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Waits, for no longer than until the call's deadline, at which the call ends. Others run meanwhile.
+            #[allow(async_fn_in_trait)]
+            pub fn sleep(nanoseconds: u64) -> () {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "vespid:model/host@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "sleep"]
+                        fn wit_import0(_: i64);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0(_: i64) {
+                        unreachable!()
+                    }
+                    wit_import0(_rt::as_i64(&nanoseconds));
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
             /// Calls another model of this server, which the manifest must grant (`[grants] models`). The call shares this
             /// call's deadline. Without a version the server's default is used.
             #[allow(async_fn_in_trait)]
@@ -1280,6 +1298,207 @@ pub mod vespid {
                     result22
                 }
             }
+        }
+        /// What requests, responses and signatures are made of.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod types {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Datatype = super::super::super::vespid::model::tensors::Datatype;
+            pub type NamedTensor = super::super::super::vespid::model::tensors::NamedTensor;
+            /// One input or output.
+            #[derive(Clone)]
+            pub struct TensorSpec {
+                pub name: _rt::String,
+                pub datatype: Datatype,
+                /// One entry a dimension; -1 where any extent is accepted.
+                pub shape: _rt::Vec<i64>,
+                /// An input that a request may leave out. Ignored for outputs.
+                pub optional: bool,
+            }
+            impl ::core::fmt::Debug for TensorSpec {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("TensorSpec")
+                        .field("name", &self.name)
+                        .field("datatype", &self.datatype)
+                        .field("shape", &self.shape)
+                        .field("optional", &self.optional)
+                        .finish()
+                }
+            }
+            #[derive(Clone)]
+            pub struct Signature {
+                pub inputs: _rt::Vec<TensorSpec>,
+                pub outputs: _rt::Vec<TensorSpec>,
+            }
+            impl ::core::fmt::Debug for Signature {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Signature")
+                        .field("inputs", &self.inputs)
+                        .field("outputs", &self.outputs)
+                        .finish()
+                }
+            }
+            #[derive(Clone)]
+            pub enum Parameter {
+                Boolean(bool),
+                Integer(i64),
+                Number(f64),
+                Text(_rt::String),
+            }
+            impl ::core::fmt::Debug for Parameter {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Parameter::Boolean(e) => {
+                            f.debug_tuple("Parameter::Boolean").field(e).finish()
+                        }
+                        Parameter::Integer(e) => {
+                            f.debug_tuple("Parameter::Integer").field(e).finish()
+                        }
+                        Parameter::Number(e) => {
+                            f.debug_tuple("Parameter::Number").field(e).finish()
+                        }
+                        Parameter::Text(e) => {
+                            f.debug_tuple("Parameter::Text").field(e).finish()
+                        }
+                    }
+                }
+            }
+            /// A request whose inputs the host has checked against the signature.
+            pub struct Request {
+                /// The caller's id for the request.
+                pub id: ::core::option::Option<_rt::String>,
+                pub inputs: _rt::Vec<NamedTensor>,
+                /// The outputs asked for; all of them where empty. Others that are returned are dropped.
+                pub outputs: _rt::Vec<_rt::String>,
+                /// What the caller sent besides. Of a request that belongs to a sequence `sequence_id` (text), `sequence_start` and
+                /// `sequence_end` (boolean) are among them.
+                pub parameters: _rt::Vec<(_rt::String, Parameter)>,
+            }
+            impl ::core::fmt::Debug for Request {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Request")
+                        .field("id", &self.id)
+                        .field("inputs", &self.inputs)
+                        .field("outputs", &self.outputs)
+                        .field("parameters", &self.parameters)
+                        .finish()
+                }
+            }
+            pub struct Response {
+                pub outputs: _rt::Vec<NamedTensor>,
+                pub parameters: _rt::Vec<(_rt::String, Parameter)>,
+            }
+            impl ::core::fmt::Debug for Response {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Response")
+                        .field("outputs", &self.outputs)
+                        .field("parameters", &self.parameters)
+                        .finish()
+                }
+            }
+            #[repr(u8)]
+            #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+            pub enum ErrorCode {
+                /// The caller can mend the request.
+                InvalidArgument,
+                /// Something that the request names does not exist.
+                NotFound,
+                /// The plugin does not do what is asked for.
+                Unsupported,
+                /// The call cannot be served now; the caller may try again.
+                Unavailable,
+                /// The deadline passed.
+                DeadlineExceeded,
+                /// The plugin failed.
+                Internal,
+            }
+            impl ::core::fmt::Debug for ErrorCode {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        ErrorCode::InvalidArgument => {
+                            f.debug_tuple("ErrorCode::InvalidArgument").finish()
+                        }
+                        ErrorCode::NotFound => {
+                            f.debug_tuple("ErrorCode::NotFound").finish()
+                        }
+                        ErrorCode::Unsupported => {
+                            f.debug_tuple("ErrorCode::Unsupported").finish()
+                        }
+                        ErrorCode::Unavailable => {
+                            f.debug_tuple("ErrorCode::Unavailable").finish()
+                        }
+                        ErrorCode::DeadlineExceeded => {
+                            f.debug_tuple("ErrorCode::DeadlineExceeded").finish()
+                        }
+                        ErrorCode::Internal => {
+                            f.debug_tuple("ErrorCode::Internal").finish()
+                        }
+                    }
+                }
+            }
+            impl ErrorCode {
+                #[doc(hidden)]
+                pub unsafe fn _lift(val: u8) -> ErrorCode {
+                    if !cfg!(debug_assertions) {
+                        return unsafe { ::core::mem::transmute(val) };
+                    }
+                    match val {
+                        0 => ErrorCode::InvalidArgument,
+                        1 => ErrorCode::NotFound,
+                        2 => ErrorCode::Unsupported,
+                        3 => ErrorCode::Unavailable,
+                        4 => ErrorCode::DeadlineExceeded,
+                        5 => ErrorCode::Internal,
+                        _ => panic!("invalid enum discriminant"),
+                    }
+                }
+            }
+            #[derive(Clone)]
+            pub struct Error {
+                pub code: ErrorCode,
+                pub message: _rt::String,
+            }
+            impl ::core::fmt::Debug for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Error")
+                        .field("code", &self.code)
+                        .field("message", &self.message)
+                        .finish()
+                }
+            }
+            impl ::core::fmt::Display for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Error {}
         }
     }
 }
@@ -2280,197 +2499,10 @@ pub mod exports {
                 #[doc(hidden)]
                 static __FORCE_SECTION_REF: fn() = super::super::super::super::__link_custom_section_describing_imports;
                 use super::super::super::super::_rt;
-                pub type Datatype = super::super::super::super::vespid::model::tensors::Datatype;
-                pub type NamedTensor = super::super::super::super::vespid::model::tensors::NamedTensor;
-                /// One input or output.
-                #[derive(Clone)]
-                pub struct TensorSpec {
-                    pub name: _rt::String,
-                    pub datatype: Datatype,
-                    /// One entry a dimension; -1 where any extent is accepted.
-                    pub shape: _rt::Vec<i64>,
-                    /// An input that a request may leave out. Ignored for outputs.
-                    pub optional: bool,
-                }
-                impl ::core::fmt::Debug for TensorSpec {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("TensorSpec")
-                            .field("name", &self.name)
-                            .field("datatype", &self.datatype)
-                            .field("shape", &self.shape)
-                            .field("optional", &self.optional)
-                            .finish()
-                    }
-                }
-                #[derive(Clone)]
-                pub struct Signature {
-                    pub inputs: _rt::Vec<TensorSpec>,
-                    pub outputs: _rt::Vec<TensorSpec>,
-                }
-                impl ::core::fmt::Debug for Signature {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("Signature")
-                            .field("inputs", &self.inputs)
-                            .field("outputs", &self.outputs)
-                            .finish()
-                    }
-                }
-                #[derive(Clone)]
-                pub enum Parameter {
-                    Boolean(bool),
-                    Integer(i64),
-                    Number(f64),
-                    Text(_rt::String),
-                }
-                impl ::core::fmt::Debug for Parameter {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        match self {
-                            Parameter::Boolean(e) => {
-                                f.debug_tuple("Parameter::Boolean").field(e).finish()
-                            }
-                            Parameter::Integer(e) => {
-                                f.debug_tuple("Parameter::Integer").field(e).finish()
-                            }
-                            Parameter::Number(e) => {
-                                f.debug_tuple("Parameter::Number").field(e).finish()
-                            }
-                            Parameter::Text(e) => {
-                                f.debug_tuple("Parameter::Text").field(e).finish()
-                            }
-                        }
-                    }
-                }
-                /// A request whose inputs the host has checked against the signature.
-                pub struct Request {
-                    /// The caller's id for the request.
-                    pub id: ::core::option::Option<_rt::String>,
-                    pub inputs: _rt::Vec<NamedTensor>,
-                    /// The outputs asked for; all of them where empty. Others that are returned are dropped.
-                    pub outputs: _rt::Vec<_rt::String>,
-                    pub parameters: _rt::Vec<(_rt::String, Parameter)>,
-                }
-                impl ::core::fmt::Debug for Request {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("Request")
-                            .field("id", &self.id)
-                            .field("inputs", &self.inputs)
-                            .field("outputs", &self.outputs)
-                            .field("parameters", &self.parameters)
-                            .finish()
-                    }
-                }
-                pub struct Response {
-                    pub outputs: _rt::Vec<NamedTensor>,
-                    pub parameters: _rt::Vec<(_rt::String, Parameter)>,
-                }
-                impl ::core::fmt::Debug for Response {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("Response")
-                            .field("outputs", &self.outputs)
-                            .field("parameters", &self.parameters)
-                            .finish()
-                    }
-                }
-                #[repr(u8)]
-                #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
-                pub enum ErrorCode {
-                    /// The caller can mend the request.
-                    InvalidArgument,
-                    /// Something that the request names does not exist.
-                    NotFound,
-                    /// The plugin does not do what is asked for.
-                    Unsupported,
-                    /// The call cannot be served now; the caller may try again.
-                    Unavailable,
-                    /// The deadline passed.
-                    DeadlineExceeded,
-                    /// The plugin failed.
-                    Internal,
-                }
-                impl ::core::fmt::Debug for ErrorCode {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        match self {
-                            ErrorCode::InvalidArgument => {
-                                f.debug_tuple("ErrorCode::InvalidArgument").finish()
-                            }
-                            ErrorCode::NotFound => {
-                                f.debug_tuple("ErrorCode::NotFound").finish()
-                            }
-                            ErrorCode::Unsupported => {
-                                f.debug_tuple("ErrorCode::Unsupported").finish()
-                            }
-                            ErrorCode::Unavailable => {
-                                f.debug_tuple("ErrorCode::Unavailable").finish()
-                            }
-                            ErrorCode::DeadlineExceeded => {
-                                f.debug_tuple("ErrorCode::DeadlineExceeded").finish()
-                            }
-                            ErrorCode::Internal => {
-                                f.debug_tuple("ErrorCode::Internal").finish()
-                            }
-                        }
-                    }
-                }
-                impl ErrorCode {
-                    #[doc(hidden)]
-                    pub unsafe fn _lift(val: u8) -> ErrorCode {
-                        if !cfg!(debug_assertions) {
-                            return unsafe { ::core::mem::transmute(val) };
-                        }
-                        match val {
-                            0 => ErrorCode::InvalidArgument,
-                            1 => ErrorCode::NotFound,
-                            2 => ErrorCode::Unsupported,
-                            3 => ErrorCode::Unavailable,
-                            4 => ErrorCode::DeadlineExceeded,
-                            5 => ErrorCode::Internal,
-                            _ => panic!("invalid enum discriminant"),
-                        }
-                    }
-                }
-                #[derive(Clone)]
-                pub struct Error {
-                    pub code: ErrorCode,
-                    pub message: _rt::String,
-                }
-                impl ::core::fmt::Debug for Error {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        f.debug_struct("Error")
-                            .field("code", &self.code)
-                            .field("message", &self.message)
-                            .finish()
-                    }
-                }
-                impl ::core::fmt::Display for Error {
-                    fn fmt(
-                        &self,
-                        f: &mut ::core::fmt::Formatter<'_>,
-                    ) -> ::core::fmt::Result {
-                        write!(f, "{:?}", self)
-                    }
-                }
-                impl ::core::error::Error for Error {}
+                pub type Signature = super::super::super::super::vespid::model::types::Signature;
+                pub type Request = super::super::super::super::vespid::model::types::Request;
+                pub type Response = super::super::super::super::vespid::model::types::Response;
+                pub type Error = super::super::super::super::vespid::model::types::Error;
                 #[doc(hidden)]
                 #[allow(non_snake_case, unused_unsafe)]
                 pub unsafe fn _export_describe_cabi<T_: Guest>() -> *mut u8 {
@@ -2481,7 +2513,10 @@ pub mod exports {
                         match result0 {
                             Ok(e) => {
                                 *ptr1.add(0).cast::<u8>() = (0i32) as u8;
-                                let Signature { inputs: inputs2, outputs: outputs2 } = e;
+                                let super::super::super::super::vespid::model::types::Signature {
+                                    inputs: inputs2,
+                                    outputs: outputs2,
+                                } = e;
                                 let vec6 = inputs2;
                                 let len6 = vec6.len();
                                 let layout6 = _rt::alloc::Layout::from_size_align(
@@ -2499,7 +2534,7 @@ pub mod exports {
                                     let base = result6
                                         .add(i * (6 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let TensorSpec {
+                                        let super::super::super::super::vespid::model::types::TensorSpec {
                                             name: name3,
                                             datatype: datatype3,
                                             shape: shape3,
@@ -2558,7 +2593,7 @@ pub mod exports {
                                     let base = result10
                                         .add(i * (6 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let TensorSpec {
+                                        let super::super::super::super::vespid::model::types::TensorSpec {
                                             name: name7,
                                             datatype: datatype7,
                                             shape: shape7,
@@ -2603,7 +2638,10 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr1.add(0).cast::<u8>() = (1i32) as u8;
-                                let Error { code: code11, message: message11 } = e;
+                                let super::super::super::super::vespid::model::types::Error {
+                                    code: code11,
+                                    message: message11,
+                                } = e;
                                 *ptr1
                                     .add(::core::mem::size_of::<*const u8>())
                                     .cast::<u8>() = (code11.clone() as i32) as u8;
@@ -2806,6 +2844,7 @@ pub mod exports {
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>(),
                                     );
+                                    use super::super::super::super::vespid::model::types::Parameter as V20;
                                     let v20 = match l13 {
                                         0 => {
                                             let e20 = {
@@ -2816,7 +2855,7 @@ pub mod exports {
                                                 );
                                                 _rt::bool_lift(l14 as u8)
                                             };
-                                            Parameter::Boolean(e20)
+                                            V20::Boolean(e20)
                                         }
                                         1 => {
                                             let e20 = {
@@ -2825,7 +2864,7 @@ pub mod exports {
                                                     .cast::<i64>();
                                                 l15
                                             };
-                                            Parameter::Integer(e20)
+                                            V20::Integer(e20)
                                         }
                                         2 => {
                                             let e20 = {
@@ -2834,7 +2873,7 @@ pub mod exports {
                                                     .cast::<f64>();
                                                 l16
                                             };
-                                            Parameter::Number(e20)
+                                            V20::Number(e20)
                                         }
                                         n => {
                                             debug_assert_eq!(n, 3, "invalid enum discriminant");
@@ -2853,7 +2892,7 @@ pub mod exports {
                                                 );
                                                 _rt::string_lift(bytes19)
                                             };
-                                            Parameter::Text(e20)
+                                            V20::Text(e20)
                                         }
                                     };
                                     (_rt::string_lift(bytes12), v20)
@@ -2865,7 +2904,7 @@ pub mod exports {
                                 len21 * (8 + 4 * ::core::mem::size_of::<*const u8>()),
                                 8,
                             );
-                            T_::predict(Request {
+                            T_::predict(super::super::super::super::vespid::model::types::Request {
                                 id: match arg0 {
                                     0 => None,
                                     1 => {
@@ -2891,7 +2930,7 @@ pub mod exports {
                         match result22 {
                             Ok(e) => {
                                 *ptr23.add(0).cast::<u8>() = (0i32) as u8;
-                                let Response {
+                                let super::super::super::super::vespid::model::types::Response {
                                     outputs: outputs24,
                                     parameters: parameters24,
                                 } = e;
@@ -2935,21 +2974,21 @@ pub mod exports {
                                 *ptr23
                                     .add(::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = result27;
-                                let vec31 = parameters24;
-                                let len31 = vec31.len();
-                                let layout31 = _rt::alloc::Layout::from_size_align(
-                                        vec31.len() * (8 + 4 * ::core::mem::size_of::<*const u8>()),
+                                let vec32 = parameters24;
+                                let len32 = vec32.len();
+                                let layout32 = _rt::alloc::Layout::from_size_align(
+                                        vec32.len() * (8 + 4 * ::core::mem::size_of::<*const u8>()),
                                         8,
                                     )
                                     .unwrap();
-                                let (result31, _cleanup31) = wit_bindgen::rt::Cleanup::new(
-                                    layout31,
+                                let (result32, _cleanup32) = wit_bindgen::rt::Cleanup::new(
+                                    layout32,
                                 );
-                                if let Some(cleanup) = _cleanup31 {
+                                if let Some(cleanup) = _cleanup32 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec31.into_iter().enumerate() {
-                                    let base = result31
+                                for (i, e) in vec32.into_iter().enumerate() {
+                                    let base = result32
                                         .add(i * (8 + 4 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let (t28_0, t28_1) = e;
@@ -2961,8 +3000,9 @@ pub mod exports {
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len29;
                                         *base.add(0).cast::<*mut u8>() = ptr29.cast_mut();
+                                        use super::super::super::super::vespid::model::types::Parameter as V31;
                                         match t28_1 {
-                                            Parameter::Boolean(e) => {
+                                            V31::Boolean(e) => {
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (0i32) as u8;
@@ -2973,7 +3013,7 @@ pub mod exports {
                                                     false => 0,
                                                 }) as u8;
                                             }
-                                            Parameter::Integer(e) => {
+                                            V31::Integer(e) => {
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (1i32) as u8;
@@ -2981,7 +3021,7 @@ pub mod exports {
                                                     .add(8 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<i64>() = _rt::as_i64(e);
                                             }
-                                            Parameter::Number(e) => {
+                                            V31::Number(e) => {
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (2i32) as u8;
@@ -2989,7 +3029,7 @@ pub mod exports {
                                                     .add(8 + 2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<f64>() = _rt::as_f64(e);
                                             }
-                                            Parameter::Text(e) => {
+                                            V31::Text(e) => {
                                                 *base
                                                     .add(2 * ::core::mem::size_of::<*const u8>())
                                                     .cast::<u8>() = (3i32) as u8;
@@ -3009,27 +3049,30 @@ pub mod exports {
                                 }
                                 *ptr23
                                     .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len31;
+                                    .cast::<usize>() = len32;
                                 *ptr23
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result31;
+                                    .cast::<*mut u8>() = result32;
                             }
                             Err(e) => {
                                 *ptr23.add(0).cast::<u8>() = (1i32) as u8;
-                                let Error { code: code32, message: message32 } = e;
+                                let super::super::super::super::vespid::model::types::Error {
+                                    code: code33,
+                                    message: message33,
+                                } = e;
                                 *ptr23
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (code32.clone() as i32) as u8;
-                                let vec33 = (message32.into_bytes()).into_boxed_slice();
-                                let ptr33 = vec33.as_ptr().cast::<u8>();
-                                let len33 = vec33.len();
-                                ::core::mem::forget(vec33);
+                                    .cast::<u8>() = (code33.clone() as i32) as u8;
+                                let vec34 = (message33.into_bytes()).into_boxed_slice();
+                                let ptr34 = vec34.as_ptr().cast::<u8>();
+                                let len34 = vec34.len();
+                                ::core::mem::forget(vec34);
                                 *ptr23
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len33;
+                                    .cast::<usize>() = len34;
                                 *ptr23
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr33.cast_mut();
+                                    .cast::<*mut u8>() = ptr34.cast_mut();
                             }
                         };
                         ptr23
@@ -3362,9 +3405,92 @@ macro_rules! __export_plugin_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.63.0:vespid:model@0.1.0:plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2905] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3087] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xdc\x15\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x92\x17\x01A\x02\x01\
+A\x19\x01B\x08\x01m\x09\x10invalid-argument\x10invalid-encoding\x07timeout\x0dru\
+ntime-error\x15unsupported-operation\x09too-large\x09not-found\x08security\x07un\
+known\x04\0\x0aerror-code\x03\0\0\x04\0\x05error\x03\x01\x01h\x02\x01@\x01\x04se\
+lf\x03\0\x01\x04\0\x12[method]error.code\x01\x04\x01@\x01\x04self\x03\0s\x04\0\x12\
+[method]error.data\x01\x05\x03\0\"wasi:nn/errors@0.2.0-rc-2024-10-28\x05\0\x01B\x11\
+\x01py\x04\0\x11tensor-dimensions\x03\0\0\x01m\x07\x04FP16\x04FP32\x04FP64\x04BF\
+16\x02U8\x03I32\x03I64\x04\0\x0btensor-type\x03\0\x02\x01p}\x04\0\x0btensor-data\
+\x03\0\x04\x04\0\x06tensor\x03\x01\x01i\x06\x01@\x03\x0adimensions\x01\x02ty\x03\
+\x04data\x05\0\x07\x04\0\x13[constructor]tensor\x01\x08\x01h\x06\x01@\x01\x04sel\
+f\x09\0\x01\x04\0\x19[method]tensor.dimensions\x01\x0a\x01@\x01\x04self\x09\0\x03\
+\x04\0\x11[method]tensor.ty\x01\x0b\x01@\x01\x04self\x09\0\x05\x04\0\x13[method]\
+tensor.data\x01\x0c\x03\0\"wasi:nn/tensor@0.2.0-rc-2024-10-28\x05\x01\x02\x03\0\0\
+\x05error\x02\x03\0\x01\x06tensor\x01B\x0e\x02\x03\x02\x01\x02\x04\0\x05error\x03\
+\0\0\x02\x03\x02\x01\x03\x04\0\x06tensor\x03\0\x02\x01i\x03\x01o\x02s\x04\x04\0\x0c\
+named-tensor\x03\0\x05\x04\0\x17graph-execution-context\x03\x01\x01h\x07\x01p\x06\
+\x01i\x01\x01j\x01\x09\x01\x0a\x01@\x02\x04self\x08\x06inputs\x09\0\x0b\x04\0'[m\
+ethod]graph-execution-context.compute\x01\x0c\x03\0%wasi:nn/inference@0.2.0-rc-2\
+024-10-28\x05\x04\x02\x03\0\x02\x17graph-execution-context\x01B\x1a\x02\x03\x02\x01\
+\x02\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06tensor\x03\0\x02\x02\x03\
+\x02\x01\x05\x04\0\x17graph-execution-context\x03\0\x04\x04\0\x05graph\x03\x01\x01\
+m\x07\x08openvino\x04onnx\x0atensorflow\x07pytorch\x0etensorflowlite\x04ggml\x0a\
+autodetect\x04\0\x0egraph-encoding\x03\0\x07\x01m\x03\x03cpu\x03gpu\x03tpu\x04\0\
+\x10execution-target\x03\0\x09\x01p}\x04\0\x0dgraph-builder\x03\0\x0b\x01h\x06\x01\
+i\x05\x01i\x01\x01j\x01\x0e\x01\x0f\x01@\x01\x04self\x0d\0\x10\x04\0$[method]gra\
+ph.init-execution-context\x01\x11\x01p\x0c\x01i\x06\x01j\x01\x13\x01\x0f\x01@\x03\
+\x07builder\x12\x08encoding\x08\x06target\x0a\0\x14\x04\0\x04load\x01\x15\x01@\x01\
+\x04names\0\x14\x04\0\x0cload-by-name\x01\x16\x03\0!wasi:nn/graph@0.2.0-rc-2024-\
+10-28\x05\x06\x01B&\x02\x03\x02\x01\x03\x04\0\x09nn-tensor\x03\0\0\x01m\x0e\x04b\
+ool\x05uint8\x06uint16\x06uint32\x06uint64\x04int8\x05int16\x05int32\x05int64\x04\
+fp16\x04bf16\x04fp32\x04fp64\x05bytes\x04\0\x08datatype\x03\0\x02\x01q\x04\x0dsi\
+ze-mismatch\x01s\0\x0cout-of-range\x01s\0\x0bunsupported\x01s\0\x0dout-of-memory\
+\x01s\0\x04\0\x0ctensor-error\x03\0\x04\x04\0\x06tensor\x03\x01\x01i\x06\x01r\x02\
+\x04names\x06tensor\x07\x04\0\x0cnamed-tensor\x03\0\x08\x01pw\x01p}\x01j\x01\x07\
+\x01\x05\x01@\x03\x08datatype\x03\x05shape\x0a\x04data\x0b\0\x0c\x04\0\x13[const\
+ructor]tensor\x01\x0d\x01h\x06\x01@\x01\x04self\x0e\0\x03\x04\0\x17[method]tenso\
+r.datatype\x01\x0f\x01@\x01\x04self\x0e\0\x0a\x04\0\x14[method]tensor.shape\x01\x10\
+\x01@\x01\x04self\x0e\0w\x04\0\x1a[method]tensor.byte-length\x01\x11\x01@\x01\x04\
+self\x0e\0\x0b\x04\0\x13[method]tensor.data\x01\x12\x01j\x01\x0b\x01\x05\x01@\x03\
+\x04self\x0e\x06offsetw\x06lengthw\0\x13\x04\0\x13[method]tensor.read\x01\x14\x01\
+o\x02ww\x01p\x15\x01j\x01\x16\x01\x05\x01@\x01\x04self\x0e\0\x17\x04\0\x17[metho\
+d]tensor.elements\x01\x18\x01i\x01\x01j\x01\x19\x01\x05\x01@\x01\x06tensor\x07\0\
+\x1a\x04\0\x14[static]tensor.to-nn\x01\x1b\x01@\x01\x06tensor\x19\0\x07\x04\0\x16\
+[static]tensor.from-nn\x01\x1c\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\
+\0\x04\x0cnamed-tensor\x01B\x13\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\
+\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\
+\x01r\x02\x04codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03\
+keys\0\x06\x04\0\x06config\x01\x07\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\
+\x03log\x01\x08\x01@\0\0w\x04\0\x09remaining\x01\x09\x01@\x01\x0bnanosecondsw\x01\
+\0\x04\0\x05sleep\x01\x0a\x01p\x01\x01j\x01\x0b\x01\x05\x01@\x03\x05models\x07ve\
+rsion\x06\x06inputs\x0b\0\x0c\x04\0\x05infer\x01\x0d\x03\0\x17vespid:model/host@\
+0.1.0\x05\x09\x02\x03\0\x04\x08datatype\x01B\x19\x02\x03\x02\x01\x0a\x04\0\x08da\
+tatype\x03\0\0\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\x02\x01px\x01r\x04\
+\x04names\x08datatype\x01\x05shape\x04\x08optional\x7f\x04\0\x0btensor-spec\x03\0\
+\x05\x01p\x06\x01r\x02\x06inputs\x07\x07outputs\x07\x04\0\x09signature\x03\0\x08\
+\x01q\x04\x07boolean\x01\x7f\0\x07integer\x01x\0\x06number\x01u\0\x04text\x01s\0\
+\x04\0\x09parameter\x03\0\x0a\x01ks\x01p\x03\x01ps\x01o\x02s\x0b\x01p\x0f\x01r\x04\
+\x02id\x0c\x06inputs\x0d\x07outputs\x0e\x0aparameters\x10\x04\0\x07request\x03\0\
+\x11\x01r\x02\x07outputs\x0d\x0aparameters\x10\x04\0\x08response\x03\0\x13\x01m\x06\
+\x10invalid-argument\x09not-found\x0bunsupported\x0bunavailable\x11deadline-exce\
+eded\x08internal\x04\0\x0aerror-code\x03\0\x15\x01r\x02\x04code\x16\x07messages\x04\
+\0\x05error\x03\0\x17\x03\0\x18vespid:model/types@0.1.0\x05\x0b\x02\x03\0\x06\x09\
+signature\x02\x03\0\x06\x07request\x02\x03\0\x06\x08response\x02\x03\0\x06\x05er\
+ror\x01B\x0e\x02\x03\x02\x01\x0c\x04\0\x09signature\x03\0\0\x02\x03\x02\x01\x0d\x04\
+\0\x07request\x03\0\x02\x02\x03\x02\x01\x0e\x04\0\x08response\x03\0\x04\x02\x03\x02\
+\x01\x0f\x04\0\x05error\x03\0\x06\x01j\x01\x01\x01\x07\x01@\0\0\x08\x04\0\x08des\
+cribe\x01\x09\x01j\x01\x05\x01\x07\x01@\x01\x07request\x03\0\x0a\x04\0\x07predic\
+t\x01\x0b\x04\0\x18vespid:model/model@0.1.0\x05\x10\x04\0\x19vespid:model/plugin\
+@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\
+\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+        };
+    };
+}
+#[doc(inline)]
+pub use __export_plugin_impl as __export_plugin;
+#[rustfmt::skip]
+#[cfg(target_arch = "wasm32")]
+#[unsafe(
+    link_section = "component-type:wit-bindgen:0.63.0:vespid:model@0.1.0:plugin-with-all-of-its-exports-removed:encoded world"
+)]
+#[doc(hidden)]
+#[allow(clippy::octal_escapes)]
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2941] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0\x15\x01A\x02\x01\
 A\x13\x01B\x08\x01m\x09\x10invalid-argument\x10invalid-encoding\x07timeout\x0dru\
 ntime-error\x15unsupported-operation\x09too-large\x09not-found\x08security\x07un\
 known\x04\0\x0aerror-code\x03\0\0\x04\0\x05error\x03\x01\x01h\x02\x01@\x01\x04se\
@@ -3408,94 +3534,27 @@ o\x02ww\x01p\x15\x01j\x01\x16\x01\x05\x01@\x01\x04self\x0e\0\x17\x04\0\x17[metho
 d]tensor.elements\x01\x18\x01i\x01\x01j\x01\x19\x01\x05\x01@\x01\x06tensor\x07\0\
 \x1a\x04\0\x14[static]tensor.to-nn\x01\x1b\x01@\x01\x06tensor\x19\0\x07\x04\0\x16\
 [static]tensor.from-nn\x01\x1c\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\
-\0\x04\x0cnamed-tensor\x01B\x11\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\
+\0\x04\x0cnamed-tensor\x01B\x13\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\
 \x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\
 \x01r\x02\x04codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03\
 keys\0\x06\x04\0\x06config\x01\x07\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\
-\x03log\x01\x08\x01@\0\0w\x04\0\x09remaining\x01\x09\x01p\x01\x01j\x01\x0a\x01\x05\
-\x01@\x03\x05models\x07version\x06\x06inputs\x0a\0\x0b\x04\0\x05infer\x01\x0c\x03\
-\0\x17vespid:model/host@0.1.0\x05\x09\x02\x03\0\x04\x08datatype\x01B\x1f\x02\x03\
-\x02\x01\x0a\x04\0\x08datatype\x03\0\0\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\
-\x03\0\x02\x01px\x01r\x04\x04names\x08datatype\x01\x05shape\x04\x08optional\x7f\x04\
-\0\x0btensor-spec\x03\0\x05\x01p\x06\x01r\x02\x06inputs\x07\x07outputs\x07\x04\0\
-\x09signature\x03\0\x08\x01q\x04\x07boolean\x01\x7f\0\x07integer\x01x\0\x06numbe\
-r\x01u\0\x04text\x01s\0\x04\0\x09parameter\x03\0\x0a\x01ks\x01p\x03\x01ps\x01o\x02\
-s\x0b\x01p\x0f\x01r\x04\x02id\x0c\x06inputs\x0d\x07outputs\x0e\x0aparameters\x10\
-\x04\0\x07request\x03\0\x11\x01r\x02\x07outputs\x0d\x0aparameters\x10\x04\0\x08r\
-esponse\x03\0\x13\x01m\x06\x10invalid-argument\x09not-found\x0bunsupported\x0bun\
-available\x11deadline-exceeded\x08internal\x04\0\x0aerror-code\x03\0\x15\x01r\x02\
-\x04code\x16\x07messages\x04\0\x05error\x03\0\x17\x01j\x01\x09\x01\x18\x01@\0\0\x19\
-\x04\0\x08describe\x01\x1a\x01j\x01\x14\x01\x18\x01@\x01\x07request\x12\0\x1b\x04\
-\0\x07predict\x01\x1c\x04\0\x18vespid:model/model@0.1.0\x05\x0b\x04\0\x19vespid:\
-model/plugin@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
-        };
-    };
-}
-#[doc(inline)]
-pub use __export_plugin_impl as __export_plugin;
-#[rustfmt::skip]
-#[cfg(target_arch = "wasm32")]
-#[unsafe(
-    link_section = "component-type:wit-bindgen:0.63.0:vespid:model@0.1.0:plugin-with-all-of-its-exports-removed:encoded world"
-)]
-#[doc(hidden)]
-#[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2444] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xef\x11\x01A\x02\x01\
-A\x10\x01B\x08\x01m\x09\x10invalid-argument\x10invalid-encoding\x07timeout\x0dru\
-ntime-error\x15unsupported-operation\x09too-large\x09not-found\x08security\x07un\
-known\x04\0\x0aerror-code\x03\0\0\x04\0\x05error\x03\x01\x01h\x02\x01@\x01\x04se\
-lf\x03\0\x01\x04\0\x12[method]error.code\x01\x04\x01@\x01\x04self\x03\0s\x04\0\x12\
-[method]error.data\x01\x05\x03\0\"wasi:nn/errors@0.2.0-rc-2024-10-28\x05\0\x01B\x11\
-\x01py\x04\0\x11tensor-dimensions\x03\0\0\x01m\x07\x04FP16\x04FP32\x04FP64\x04BF\
-16\x02U8\x03I32\x03I64\x04\0\x0btensor-type\x03\0\x02\x01p}\x04\0\x0btensor-data\
-\x03\0\x04\x04\0\x06tensor\x03\x01\x01i\x06\x01@\x03\x0adimensions\x01\x02ty\x03\
-\x04data\x05\0\x07\x04\0\x13[constructor]tensor\x01\x08\x01h\x06\x01@\x01\x04sel\
-f\x09\0\x01\x04\0\x19[method]tensor.dimensions\x01\x0a\x01@\x01\x04self\x09\0\x03\
-\x04\0\x11[method]tensor.ty\x01\x0b\x01@\x01\x04self\x09\0\x05\x04\0\x13[method]\
-tensor.data\x01\x0c\x03\0\"wasi:nn/tensor@0.2.0-rc-2024-10-28\x05\x01\x02\x03\0\0\
-\x05error\x02\x03\0\x01\x06tensor\x01B\x0e\x02\x03\x02\x01\x02\x04\0\x05error\x03\
-\0\0\x02\x03\x02\x01\x03\x04\0\x06tensor\x03\0\x02\x01i\x03\x01o\x02s\x04\x04\0\x0c\
-named-tensor\x03\0\x05\x04\0\x17graph-execution-context\x03\x01\x01h\x07\x01p\x06\
-\x01i\x01\x01j\x01\x09\x01\x0a\x01@\x02\x04self\x08\x06inputs\x09\0\x0b\x04\0'[m\
-ethod]graph-execution-context.compute\x01\x0c\x03\0%wasi:nn/inference@0.2.0-rc-2\
-024-10-28\x05\x04\x02\x03\0\x02\x17graph-execution-context\x01B\x1a\x02\x03\x02\x01\
-\x02\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06tensor\x03\0\x02\x02\x03\
-\x02\x01\x05\x04\0\x17graph-execution-context\x03\0\x04\x04\0\x05graph\x03\x01\x01\
-m\x07\x08openvino\x04onnx\x0atensorflow\x07pytorch\x0etensorflowlite\x04ggml\x0a\
-autodetect\x04\0\x0egraph-encoding\x03\0\x07\x01m\x03\x03cpu\x03gpu\x03tpu\x04\0\
-\x10execution-target\x03\0\x09\x01p}\x04\0\x0dgraph-builder\x03\0\x0b\x01h\x06\x01\
-i\x05\x01i\x01\x01j\x01\x0e\x01\x0f\x01@\x01\x04self\x0d\0\x10\x04\0$[method]gra\
-ph.init-execution-context\x01\x11\x01p\x0c\x01i\x06\x01j\x01\x13\x01\x0f\x01@\x03\
-\x07builder\x12\x08encoding\x08\x06target\x0a\0\x14\x04\0\x04load\x01\x15\x01@\x01\
-\x04names\0\x14\x04\0\x0cload-by-name\x01\x16\x03\0!wasi:nn/graph@0.2.0-rc-2024-\
-10-28\x05\x06\x01B&\x02\x03\x02\x01\x03\x04\0\x09nn-tensor\x03\0\0\x01m\x0e\x04b\
-ool\x05uint8\x06uint16\x06uint32\x06uint64\x04int8\x05int16\x05int32\x05int64\x04\
-fp16\x04bf16\x04fp32\x04fp64\x05bytes\x04\0\x08datatype\x03\0\x02\x01q\x04\x0dsi\
-ze-mismatch\x01s\0\x0cout-of-range\x01s\0\x0bunsupported\x01s\0\x0dout-of-memory\
-\x01s\0\x04\0\x0ctensor-error\x03\0\x04\x04\0\x06tensor\x03\x01\x01i\x06\x01r\x02\
-\x04names\x06tensor\x07\x04\0\x0cnamed-tensor\x03\0\x08\x01pw\x01p}\x01j\x01\x07\
-\x01\x05\x01@\x03\x08datatype\x03\x05shape\x0a\x04data\x0b\0\x0c\x04\0\x13[const\
-ructor]tensor\x01\x0d\x01h\x06\x01@\x01\x04self\x0e\0\x03\x04\0\x17[method]tenso\
-r.datatype\x01\x0f\x01@\x01\x04self\x0e\0\x0a\x04\0\x14[method]tensor.shape\x01\x10\
-\x01@\x01\x04self\x0e\0w\x04\0\x1a[method]tensor.byte-length\x01\x11\x01@\x01\x04\
-self\x0e\0\x0b\x04\0\x13[method]tensor.data\x01\x12\x01j\x01\x0b\x01\x05\x01@\x03\
-\x04self\x0e\x06offsetw\x06lengthw\0\x13\x04\0\x13[method]tensor.read\x01\x14\x01\
-o\x02ww\x01p\x15\x01j\x01\x16\x01\x05\x01@\x01\x04self\x0e\0\x17\x04\0\x17[metho\
-d]tensor.elements\x01\x18\x01i\x01\x01j\x01\x19\x01\x05\x01@\x01\x06tensor\x07\0\
-\x1a\x04\0\x14[static]tensor.to-nn\x01\x1b\x01@\x01\x06tensor\x19\0\x07\x04\0\x16\
-[static]tensor.from-nn\x01\x1c\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\
-\0\x04\x0cnamed-tensor\x01B\x11\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\
-\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\
-\x01r\x02\x04codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03\
-keys\0\x06\x04\0\x06config\x01\x07\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\
-\x03log\x01\x08\x01@\0\0w\x04\0\x09remaining\x01\x09\x01p\x01\x01j\x01\x0a\x01\x05\
-\x01@\x03\x05models\x07version\x06\x06inputs\x0a\0\x0b\x04\0\x05infer\x01\x0c\x03\
-\0\x17vespid:model/host@0.1.0\x05\x09\x04\09vespid:model/plugin-with-all-of-its-\
-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-all-of-its-exports-removed\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-\
-bindgen-rust\x060.63.0";
+\x03log\x01\x08\x01@\0\0w\x04\0\x09remaining\x01\x09\x01@\x01\x0bnanosecondsw\x01\
+\0\x04\0\x05sleep\x01\x0a\x01p\x01\x01j\x01\x0b\x01\x05\x01@\x03\x05models\x07ve\
+rsion\x06\x06inputs\x0b\0\x0c\x04\0\x05infer\x01\x0d\x03\0\x17vespid:model/host@\
+0.1.0\x05\x09\x02\x03\0\x04\x08datatype\x01B\x19\x02\x03\x02\x01\x0a\x04\0\x08da\
+tatype\x03\0\0\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\x02\x01px\x01r\x04\
+\x04names\x08datatype\x01\x05shape\x04\x08optional\x7f\x04\0\x0btensor-spec\x03\0\
+\x05\x01p\x06\x01r\x02\x06inputs\x07\x07outputs\x07\x04\0\x09signature\x03\0\x08\
+\x01q\x04\x07boolean\x01\x7f\0\x07integer\x01x\0\x06number\x01u\0\x04text\x01s\0\
+\x04\0\x09parameter\x03\0\x0a\x01ks\x01p\x03\x01ps\x01o\x02s\x0b\x01p\x0f\x01r\x04\
+\x02id\x0c\x06inputs\x0d\x07outputs\x0e\x0aparameters\x10\x04\0\x07request\x03\0\
+\x11\x01r\x02\x07outputs\x0d\x0aparameters\x10\x04\0\x08response\x03\0\x13\x01m\x06\
+\x10invalid-argument\x09not-found\x0bunsupported\x0bunavailable\x11deadline-exce\
+eded\x08internal\x04\0\x0aerror-code\x03\0\x15\x01r\x02\x04code\x16\x07messages\x04\
+\0\x05error\x03\0\x17\x03\0\x18vespid:model/types@0.1.0\x05\x0b\x04\09vespid:mod\
+el/plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-all\
+-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-c\
+omponent\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

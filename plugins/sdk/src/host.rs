@@ -78,6 +78,11 @@ pub fn remaining() -> Duration {
     sys::remaining()
 }
 
+/// Waits, while others run. The call ends at its deadline, however long this was to be.
+pub fn sleep(duration: Duration) {
+    sys::sleep(duration);
+}
+
 /// Calls another model of this server, in its default version. The manifest must grant it (`[grants] models`), and the call
 /// shares this call's deadline.
 pub fn infer<'a>(model: &str, inputs: impl IntoIterator<Item = (&'a str, Tensor)>) -> Result<Tensors> {

@@ -64,6 +64,14 @@
 //! `describe` ends. With `[instances] warm = 4`, up to four instances are kept between calls, and what a call leaves in a
 //! static is there for the next caller: keep nothing there that is one caller's.
 //!
+//! # Sequences
+//! With `[sequences]` in the manifest, one instance answers all requests of a sequence: what it keeps in a `thread_local`
+//! is the sequence's. The first request has the parameter `sequence_start`, the last `sequence_end`.
+//!
+//! # Answering in pieces
+//! A plugin that implements [`Streaming`] besides, and is exported with `export!(MyModel as Streaming)`, gives an iterator of
+//! responses. Each is made when the caller has room for it; when the caller leaves, the rest is not made.
+//!
 //! # Failing
 //! [`Error`] has a code that the caller sees; [`Error::invalid`] is for what the caller can mend. A panic ends the call as
 //! a failure of the plugin, and its message goes to the server's log.
@@ -87,6 +95,12 @@ mod host;
 mod message;
 mod scalar;
 mod signature;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod streaming;
 mod tensor;
 
 #[cfg(target_arch = "wasm32")]
@@ -101,7 +115,7 @@ pub use sys::testing;
 
 pub use error::{Code, Error, Result};
 pub use graph::{Graph, Tensors};
-pub use host::{config, config_as, infer, infer_version, remaining};
+pub use host::{config, config_as, infer, infer_version, remaining, sleep};
 pub use message::{Parameter, Request, Response};
 pub use scalar::{Bf16, Datatype, F16, Kind, Scalar};
 pub use signature::{ANY, Signature, TensorSpec};
@@ -118,7 +132,7 @@ pub mod prelude {
     //! What nearly every plugin uses.
     pub use crate::{
         ANY, Code, Datatype, Element, Error, Graph, Model, Parameter, Request, Response, Result, Signature,
-        Tensor, Tensors, config, config_as, infer, log, remaining,
+        Streaming, Tensor, Tensors, config, config_as, infer, log, remaining, sleep,
     };
 }
 
@@ -131,9 +145,25 @@ pub trait Model {
     fn predict(request: Request) -> Result<Response>;
 }
 
-/// Makes the [`Model`] given the one that this component exports.
+/// A model that answers in pieces as well. Callers that want one answer still get it from [`Model::predict`].
+pub trait Streaming: Model {
+    /// Begins to answer one request, whose inputs the host has checked against the signature. Each response is made when
+    /// it is asked for; after an error no more are.
+    fn predict_stream(request: Request) -> Result<impl Iterator<Item = Result<Response>> + 'static>;
+}
+
+/// Makes the [`Model`] given the one that this component exports; with `as Streaming`, its [`Streaming`] too.
 #[macro_export]
 macro_rules! export {
+    ($model:ty as Streaming) => {
+        $crate::export!($model);
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "the names that a component exports")]
+        const _: () = {
+            type Exported = $crate::__Exported<$model>;
+    $crate::streaming::__export_streamer!(Exported with_types_in $crate::streaming);
+        };
+    };
     ($model:ty) => {
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code, reason = "the names that a component exports")]

@@ -110,7 +110,7 @@ pub(crate) fn deadline() -> Deadline {
 
 /// Runs a graph, as one of its callers.
 pub(crate) async fn compute(lane: &LaneHandle, inputs: &[NamedTensor]) -> Vec<NamedTensor> {
-    let computed = lane.compute(inputs.to_vec(), deadline(), Priority::Online).await;
+    let computed = lane.compute(inputs.to_vec(), deadline(), Priority::ONLINE).await;
     computed.unwrap_or_else(|error| panic!("{error}")).outputs
 }
 

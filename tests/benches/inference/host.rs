@@ -101,7 +101,8 @@ fn request(model: &ReadyModel, inputs: Vec<NamedTensor>) -> Request {
         inputs,
         outputs: Vec::new(),
         deadline: None,
-        priority: Priority::Online,
+        priority: Priority::ONLINE,
+        sequence: None,
     }
 }
 

@@ -153,7 +153,8 @@ impl Sides {
         let call = Call {
             id: None,
             deadline: graphs::deadline(),
-            priority: Priority::Online,
+            priority: Priority::ONLINE,
+            sequence: None,
             depth: 0,
             inputs: vec![NamedTensor { name: self.subject.input.to_owned(), tensor }],
             outputs: vec![],

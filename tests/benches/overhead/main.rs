@@ -77,7 +77,8 @@ fn call(inputs: Vec<NamedTensor>) -> Call {
     Call {
         id: None,
         deadline,
-        priority: Priority::Online,
+        priority: Priority::ONLINE,
+        sequence: None,
         depth: 0,
         inputs,
         outputs: vec![],
@@ -144,7 +145,7 @@ fn iris_in_process(criterion: &mut Criterion) {
     group.bench_function("graph, native", |bencher| {
         bencher.iter(|| {
             let deadline = Deadline::after(Duration::from_secs(60));
-            runtime.block_on(lane.compute(vec![x.clone()], deadline, Priority::Online)).unwrap()
+            runtime.block_on(lane.compute(vec![x.clone()], deadline, Priority::ONLINE)).unwrap()
         });
     });
 

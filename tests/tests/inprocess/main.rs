@@ -9,6 +9,7 @@
 
 mod copies;
 mod instances;
+mod pieces;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -67,16 +68,17 @@ impl Host {
             Api { predictor: predictor.clone(), repository: repository.clone(), max_body: ByteSize::gib(1) };
         let host = Self { router: vespid_ingress::router(api), predictor, repository, _dir: dir };
         for model in models {
-            host.push(model, std::fs::read(built::package(model)).unwrap()).await.unwrap();
+            let package = std::fs::read(built::package(model)).unwrap();
+            host.push(&package_value(&package, "name"), package).await.unwrap();
         }
         host
     }
 
     /// Uploads a package, under the version that its manifest has.
     async fn push(&self, model: &str, package: Vec<u8>) -> vespid_types::Result<()> {
-        let manifest = package_version(&package);
+        let version = package_value(&package, "version");
         let body = futures_util::stream::iter([Ok(Bytes::from(package))]);
-        self.repository.upload(model.parse().unwrap(), manifest.parse().unwrap(), body).await
+        self.repository.upload(model.parse().unwrap(), version.parse().unwrap(), body).await
     }
 
     /// Asks for a prediction with a body that begins with `head` bytes of JSON.
@@ -116,9 +118,9 @@ fn body(name: &str, datatype: &str, shape: &[usize], data: &[u8], alignment: usi
     (head, body)
 }
 
-/// The version in a package's manifest.
-fn package_version(package: &[u8]) -> String {
+/// The first value of that key in a package's manifest.
+fn package_value(package: &[u8], key: &str) -> String {
     let text = String::from_utf8_lossy(package);
-    let version = text.split("version = \"").nth(1).unwrap();
-    version.split('"').next().unwrap().to_owned()
+    let value = text.split(&format!("{key} = \"")).nth(1).unwrap();
+    value.split('"').next().unwrap().to_owned()
 }

@@ -167,7 +167,8 @@ fn call(datatype: Datatype, shape: &[u64], data: &[u8]) -> Call {
     Call {
         id: None,
         deadline: Deadline::after(Duration::from_secs(60)),
-        priority: Priority::Online,
+        priority: Priority::ONLINE,
+        sequence: None,
         depth: 0,
         inputs: vec![NamedTensor { name: "in".to_owned(), tensor }],
         outputs: Vec::new(),
@@ -198,7 +199,7 @@ async fn assert_answers(host: &Host) {
     for row in data.chunks(16) {
         let NamedTensor { tensor, .. } = call(Datatype::Fp32, &[1, 4], row).inputs.remove(0);
         let inputs = vec![NamedTensor { name: lane.signature().inputs[0].name.clone(), tensor }];
-        let computed = lane.compute(inputs, Deadline::after(Duration::from_secs(60)), Priority::Online).await;
+        let computed = lane.compute(inputs, Deadline::after(Duration::from_secs(60)), Priority::ONLINE).await;
         let outputs = computed.unwrap().outputs;
         let output = outputs.iter().find(|output| output.name == "probabilities").unwrap();
         expected.extend_from_slice(output.tensor.data());

@@ -1,6 +1,7 @@
 //! `vespid:model/host`: configuration, log, deadline, and calls of other models.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Level;
 use vespid_types::{Error, ErrorCode, ModelRef, NamedTensor, Parameters, Request};
@@ -8,10 +9,13 @@ use vespid_types::{Error, ErrorCode, ModelRef, NamedTensor, Parameters, Request}
 use super::HostState;
 use crate::bindings::vespid::model::host::{self, InferError, LogLevel};
 use crate::bindings::vespid::model::tensors::NamedTensor as WitNamedTensor;
+use crate::bindings::vespid::model::types;
 use crate::convert;
 
 /// Calls of models by models, one in the other.
 const MAX_DEPTH: u8 = 8;
+
+impl types::Host for HostState {}
 
 impl host::Host for HostState {
     fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
@@ -32,6 +36,12 @@ impl host::Host for HostState {
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
         Ok(u64::try_from(self.call.deadline.remaining().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    async fn sleep(&mut self, nanoseconds: u64) -> wasmtime::Result<()> {
+        // The call's own end is the limit.
+        tokio::time::sleep(Duration::from_nanos(nanoseconds).min(self.call.deadline.remaining())).await;
+        Ok(())
     }
 
     async fn infer(
@@ -96,6 +106,7 @@ impl HostState {
             outputs: Vec::new(),
             deadline: Some(self.call.deadline),
             priority: self.call.priority,
+            sequence: None,
         };
         Ok((peers, request))
     }

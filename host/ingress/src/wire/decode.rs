@@ -4,17 +4,17 @@
 //! slices of the body. Left out on purpose: the check against the signature, for the core does it on every way in.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use vespid_types::{
-    Datatype, Deadline, Error, ErrorCode, ModelRef, NamedTensor, Parameter, Parameters, Priority, Request,
-    Signature, Tensor,
+    Datatype, Error, ErrorCode, ModelRef, NamedTensor, Parameter, Parameters, Priority, Request, Signature,
+    Tensor,
 };
 
 use super::fault::{self, InputAt, name};
 use super::format::OutputFormat;
 use super::json::{Count, InferRequest, Input, Object, Output};
+use super::options::Options;
 use super::{data, raw};
 
 /// Reads the (inflated) body of an inference request for `target`, whose signature is needed only where the body is
@@ -46,7 +46,8 @@ pub fn decode(
             inputs: vec![raw::decode(body, signature)?],
             outputs: Vec::new(),
             deadline: None,
-            priority: Priority::Online,
+            priority: Priority::ONLINE,
+            sequence: None,
         };
         return Ok((request, OutputFormat::binary()));
     }
@@ -75,10 +76,11 @@ pub fn decode(
         Some(Parameter::Bool(true)) => OutputFormat::binary(),
         Some(_) => return Err(Error::invalid("parameters.binary_data_output: expected true or false")),
     };
-    let deadline = take_timeout(&mut parameters)?;
+    let Options { deadline, priority, sequence } = Options::take(&mut parameters)?;
     let outputs = read_outputs(wire.outputs.map(|outputs| outputs.0).unwrap_or_default(), &mut format)?;
-    let priority = Priority::Online;
-    Ok((Request { model: target, id: wire.id, parameters, inputs, outputs, deadline, priority }, format))
+    let request =
+        Request { model: target, id: wire.id, parameters, inputs, outputs, deadline, priority, sequence };
+    Ok((request, format))
 }
 
 /// The length of the JSON, no more than that of the body.
@@ -137,19 +139,6 @@ fn take_binary(binary: &mut Option<Bytes>, size: u64) -> Result<Bytes, String> {
             Ok(size) if size <= rest.len() => Ok(rest.split_to(size)),
             _ => Err(format!("{size} bytes are claimed, but only {} are left in the body", rest.len())),
         },
-    }
-}
-
-/// Triton's `timeout` is in microseconds, 0 for none.
-fn take_timeout(parameters: &mut Parameters) -> Result<Option<Deadline>, Error> {
-    match parameters.remove("timeout") {
-        None | Some(Parameter::Int(0)) => Ok(None),
-        Some(Parameter::Int(micros)) if micros > 0 => {
-            Ok(Some(Deadline::after(Duration::from_micros(micros.unsigned_abs()))))
-        }
-        Some(_) => {
-            Err(Error::invalid("parameters.timeout: expected a whole number of microseconds, 0 or more"))
-        }
     }
 }
 

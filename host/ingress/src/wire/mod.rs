@@ -14,6 +14,7 @@ mod fault;
 mod format;
 mod json;
 pub mod metadata;
+pub mod options;
 mod raw;
 pub mod statistics;
 

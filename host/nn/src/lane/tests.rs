@@ -73,7 +73,7 @@ impl Lane {
     /// A call in a task of its own, which has been queued when this returns.
     async fn call(&self, value: i32) -> tokio::task::JoinHandle<Result<Computed, NnError>> {
         let lane = self.handle.clone();
-        let call = tokio::spawn(async move { lane.compute(row(value), soon(), Priority::Online).await });
+        let call = tokio::spawn(async move { lane.compute(row(value), soon(), Priority::ONLINE).await });
         tokio::task::yield_now().await;
         call
     }
@@ -193,7 +193,7 @@ async fn a_panic_costs_its_own_call_alone() {
 async fn a_call_past_its_deadline_is_not_run() {
     let lane = lane(LaneOptions::default());
     let past = Deadline::after(Duration::ZERO);
-    let error = lane.handle.compute(row(0), past, Priority::Online).await.unwrap_err();
+    let error = lane.handle.compute(row(0), past, Priority::ONLINE).await.unwrap_err();
     assert!(matches!(error, NnError::InGraph { source, .. } if matches!(*source, NnError::DeadlineExceeded)));
     assert!(lane.runs().is_empty());
 }

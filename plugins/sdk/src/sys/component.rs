@@ -1,14 +1,17 @@
 //! The host, as a component reaches it. Nothing but this knows the generated bindings.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::bindings::exports::vespid::model::model as exported;
-use crate::bindings::vespid::model::{host, tensors};
+use crate::bindings::exports::vespid::model::model;
+use crate::bindings::vespid::model::{host, tensors, types as exported};
 use crate::bindings::wasi::nn::{errors, graph, inference};
 use crate::host::Level;
+use crate::streaming::exports::vespid::model::streaming;
 use crate::{
-    Code, Datatype, Error, Model, Parameter, Request, Response, Result, Signature, TensorSpec, Tensors,
+    Code, Datatype, Error, Model, Parameter, Request, Response, Result, Signature, Streaming, TensorSpec,
+    Tensors,
 };
 
 pub(crate) struct Tensor(tensors::Tensor);
@@ -83,6 +86,10 @@ pub(crate) fn remaining() -> Duration {
     Duration::from_nanos(host::remaining())
 }
 
+pub(crate) fn sleep(duration: Duration) {
+    host::sleep(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+}
+
 pub(crate) fn infer(
     model: &str,
     version: Option<&str>,
@@ -146,7 +153,7 @@ impl From<errors::Error> for Error {
 /// What the component exports for the model `M`.
 pub struct Exported<M>(PhantomData<M>);
 
-impl<M: Model> exported::Guest for Exported<M> {
+impl<M: Model> model::Guest for Exported<M> {
     fn describe() -> Result<exported::Signature, exported::Error> {
         log_panics();
         let Signature { inputs, outputs } = M::describe().map_err(exported::Error::from)?;
@@ -156,17 +163,47 @@ impl<M: Model> exported::Guest for Exported<M> {
 
     fn predict(request: exported::Request) -> Result<exported::Response, exported::Error> {
         log_panics();
-        let request = Request {
+        Ok(M::predict(request.into()).map_err(exported::Error::from)?.into())
+    }
+}
+
+impl<M: Streaming> streaming::Guest for Exported<M> {
+    type Responses = Responses;
+
+    fn predict_stream(request: exported::Request) -> Result<streaming::Responses, exported::Error> {
+        log_panics();
+        let responses = M::predict_stream(request.into()).map_err(exported::Error::from)?;
+        Ok(streaming::Responses::new(Responses(RefCell::new(Box::new(responses)))))
+    }
+}
+
+/// The responses that are still to come.
+pub struct Responses(RefCell<Box<dyn Iterator<Item = Result<Response>>>>);
+
+impl streaming::GuestResponses for Responses {
+    fn next(&self) -> Result<Option<exported::Response>, exported::Error> {
+        let next = self.0.borrow_mut().next().transpose();
+        Ok(next.map_err(exported::Error::from)?.map(exported::Response::from))
+    }
+}
+
+impl From<exported::Request> for Request {
+    fn from(request: exported::Request) -> Self {
+        Self {
             id: request.id,
             inputs: request.inputs.into_iter().map(lift).collect(),
             outputs: request.outputs,
             parameters: request.parameters.into_iter().map(|(name, value)| (name, value.into())).collect(),
-        };
-        let Response { outputs, parameters } = M::predict(request).map_err(exported::Error::from)?;
-        Ok(exported::Response {
+        }
+    }
+}
+
+impl From<Response> for exported::Response {
+    fn from(Response { outputs, parameters }: Response) -> Self {
+        Self {
             outputs: outputs.into_iter().map(lower).collect(),
             parameters: parameters.into_iter().map(|(name, value)| (name, value.into())).collect(),
-        })
+        }
     }
 }
 

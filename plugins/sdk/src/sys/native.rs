@@ -110,6 +110,10 @@ pub(crate) fn remaining() -> Duration {
     Duration::from_secs(1)
 }
 
+pub(crate) fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 pub(crate) fn infer(
     model: &str,
     _version: Option<&str>,
