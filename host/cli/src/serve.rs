@@ -1,17 +1,19 @@
 //! `vespid serve`: builds the serving core over a store, opens the ports, and drains on the way out.
 //!
 //! Order of things: the store is locked and the ports are bound before anything is said; the models of the store load
-//! in the background, and the server is ready when they have. On SIGTERM or Ctrl-C it stops accepting, finishes what is
-//! in flight within the drain time, and ends.
+//! in the background, and the server is ready when they have. On SIGTERM or Ctrl-C it is not ready any more, stops
+//! accepting, finishes what is in flight within the drain time, and ends. Probes are answered to the last.
+//!
+//! Each port for clients is a future that ends when it was told to stop, through the watch that it is given, and has
+//! finished what it had begun.
 
-use std::future::IntoFuture;
+mod listener;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use axum::serve::ListenerExt;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
@@ -23,6 +25,7 @@ use vespid_ingress::Api;
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 
+use self::listener::listen;
 use crate::{onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
@@ -69,6 +72,9 @@ pub(crate) struct ServeArgs {
     /// How long requests in flight may take to end once the server is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
+    /// How long a client may take to send the head of a request, and leave a connection without one
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
     /// How the log is written
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -106,34 +112,35 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
-    let api = build(args)?;
+    let (stop, stopped) = watch::channel(false);
+    let api = build(args, stopped.clone())?;
     let http = bind(args.http).await.context("--http")?;
     let admin = bind(args.admin).await.context("--admin")?;
-    let (stop, stopped) = watch::channel(false);
     // Before the server is announced: who reads that may send one at once.
     let mut signals = Signals::listen()?;
     announce(&http, &admin)?;
-    let serving = async {
-        tokio::try_join!(
-            listen(http, vespid_ingress::router(api.clone()), stopped.clone()),
-            listen(admin, vespid_ingress::admin_router(api), stopped),
-        )
-    };
-    tokio::pin!(serving);
+    // Never told to stop: probes are answered until the process ends.
+    let (_always, never) = watch::channel(false);
+    let probes = listen(admin, vespid_ingress::admin_router(api.clone()), args.idle_timeout, never);
+    let clients = listen(http, vespid_ingress::router(api), args.idle_timeout, stopped);
+    tokio::pin!(probes, clients);
     tokio::select! {
-        ended = &mut serving => return ended.map(drop),
+        ended = &mut clients => return ended,
+        ended = &mut probes => return ended,
         signal = signals.next() => tracing::info!("{signal} received, draining"),
     }
     stop.send_replace(true);
-    match tokio::time::timeout(args.drain, serving).await {
-        Ok(ended) => ended.map(drop),
-        Err(_) => {
+    tokio::select! {
+        ended = &mut clients => ended,
+        ended = &mut probes => ended,
+        () = tokio::time::sleep(args.drain) => {
             anyhow::bail!("requests were still in flight after {}", humantime::format_duration(args.drain))
         }
+        signal = signals.next() => anyhow::bail!("{signal} received while draining: requests were still in flight"),
     }
 }
 
-fn build(args: &ServeArgs) -> anyhow::Result<Api> {
+fn build(args: &ServeArgs, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
     let store = Store::open(&args.store)?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
@@ -151,7 +158,7 @@ fn build(args: &ServeArgs) -> anyhow::Result<Api> {
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let options = RepositoryOptions { engine, backends, max_package: args.max_package };
     let repository = Repository::start(store, predictor.clone(), options)?;
-    Ok(Api { predictor, repository, max_body: args.max_body })
+    Ok(Api { predictor, repository, max_body: args.max_body, stopping })
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
@@ -167,28 +174,6 @@ fn announce(http: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
     tracing::info!(%http, %admin, "listening");
     anstream::println!("listening http={http} admin={admin}");
     Ok(())
-}
-
-async fn listen(
-    listener: TcpListener,
-    router: Router,
-    mut stopped: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    // Answers are small and whole: waiting to fill a packet only delays them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("TCP_NODELAY: {error}");
-        }
-    });
-    let until_stopped = async move {
-        // An error means that the sender is gone, and with it the server.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    axum::serve(listener, router)
-        .with_graceful_shutdown(until_stopped)
-        .into_future()
-        .await
-        .context("serving failed")
 }
 
 /// The signals that end the server.

@@ -18,6 +18,7 @@ use axum::routing::post;
 use bytesize::ByteSize;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use vespid_engine::{Call, Engine, EngineOptions, Plugin, PluginContext};
 use vespid_ingress::Api;
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions};
@@ -176,7 +177,12 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         let body = futures_util::stream::iter([Ok(tar)]);
         repository.upload(package.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();
     }
-    vespid_ingress::router(Api { predictor, repository, max_body: ByteSize::mib(64) })
+    vespid_ingress::router(Api {
+        predictor,
+        repository,
+        max_body: ByteSize::mib(64),
+        stopping: watch::channel(false).1,
+    })
 }
 
 /// `iris` over HTTP beside a handler that echoes the same body through the same HTTP stack, on the same core; the time

@@ -11,6 +11,7 @@ mod backends;
 mod bench;
 mod clients;
 mod concurrency;
+mod connections;
 mod embed;
 mod hostile;
 mod image_classify;

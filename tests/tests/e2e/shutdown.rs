@@ -3,8 +3,9 @@
 use std::net::TcpStream;
 use std::thread;
 
+use serde_json::json;
 use vespid_tests::archive::Archive;
-use vespid_tests::http::Raw;
+use vespid_tests::http::{self, Raw};
 use vespid_tests::oip::flower;
 use vespid_tests::server::Server;
 use vespid_tests::wait;
@@ -43,7 +44,15 @@ fn a_plugin_that_is_running_is_waited_for() {
     thread::scope(|scope| {
         let looping = scope.spawn(|| server.looping());
         server.wait_until_busy();
+        let probe = |path: &str| http::send("GET", &(server.admin_url() + path), &[], &[]);
+        assert_eq!(probe("/v2/health/ready").status, 200);
         server.terminate();
+        // Probes hear of it to the last, for as long as the plugin runs.
+        let ready = wait::until("the server is not ready", || {
+            Some(probe("/v2/health/ready")).filter(|answer| answer.status != 200)
+        });
+        assert_eq!((ready.status, ready.json()), (503, json!({"live": true, "ready": false})));
+        assert_eq!(probe("/v2/health/live").status, 200);
         looping.join().unwrap().assert_error(504, "the plugin did not answer before the deadline");
     });
     assert!(server.wait().success());

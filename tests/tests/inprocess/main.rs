@@ -17,6 +17,7 @@ use axum::http::Request;
 use bytesize::ByteSize;
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
@@ -64,8 +65,12 @@ impl Host {
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
         let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
         let repository = Repository::start(store, predictor.clone(), options).unwrap();
-        let api =
-            Api { predictor: predictor.clone(), repository: repository.clone(), max_body: ByteSize::gib(1) };
+        let api = Api {
+            predictor: predictor.clone(),
+            repository: repository.clone(),
+            max_body: ByteSize::gib(1),
+            stopping: watch::channel(false).1,
+        };
         let host = Self { router: vespid_ingress::router(api), predictor, repository, _dir: dir };
         for model in models {
             let package = std::fs::read(built::package(model)).unwrap();

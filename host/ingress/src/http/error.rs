@@ -1,5 +1,8 @@
 //! The one map from [`ErrorCode`] to HTTP.
 
+use std::fmt;
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use vespid_types::{Error, ErrorCode};
@@ -29,33 +32,77 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 pub(super) struct Failure {
     status: StatusCode,
     error: Error,
+    field: Option<&'static str>,
+}
+
+/// What a failed answer failed with, among its extensions: some paths have a shape of their own for errors.
+#[derive(Clone)]
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// The field of the request that was wrong, where it is one in particular.
+    pub(super) field: Option<&'static str>,
 }
 
 impl Failure {
     pub(super) fn method_not_allowed() -> Self {
-        let error = Error::invalid("this path does not take that method");
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, error }
+        Self::of_http(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
+    }
+
+    pub(super) fn too_slow(pause: Duration) -> Self {
+        let message = format!("the request body did not go on for {} seconds", pause.as_secs());
+        Self::of_http(StatusCode::REQUEST_TIMEOUT, message)
+    }
+
+    pub(super) fn unsupported_encoding(encoding: impl fmt::Display) -> Self {
+        let message = format!(
+            "header Content-Encoding: {encoding} is not supported: use gzip or deflate, or send the body as it is"
+        );
+        Self::of_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+    }
+
+    pub(super) fn not_acceptable() -> Self {
+        let message =
+            "header Accept-Encoding: nothing that it admits is supported: admit gzip, deflate or identity";
+        Self::of_http(StatusCode::NOT_ACCEPTABLE, message)
+    }
+
+    /// What is wrong with a request as HTTP alone sees it, and has a status of its own.
+    fn of_http(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, error: Error::invalid(message), field: None }
+    }
+
+    /// Names the field of the request that was wrong.
+    #[must_use]
+    pub(super) fn in_field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status(error.code()), error }
+        Self { status: status(error.code()), error, field: None }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Self { status, error } = self;
+        let Self { status, error, field } = self;
         if status.is_server_error() {
             let source = std::error::Error::source(&error).map(tracing::field::debug);
             tracing::warn!(code = %error.code(), source, "{error}");
         }
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (status, json, wire::error_body(error.message())).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
-        }
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => headers.insert(header::RETRY_AFTER, RETRY_AFTER),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"))
+            }
+            _ => None,
+        };
+        response.extensions_mut().insert(Failed { error, field });
         response
     }
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use vespid_types::{Error, ErrorCode};
+use vespid_types::Error;
 
 use super::error::Failure;
 use super::target::Target;
@@ -18,8 +18,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let checked = check_encoding(&headers).and_then(|()| api.predictor.model(&target));
-    let model = match checked {
+    let model = match api.predictor.model(&target) {
         Ok(model) => model,
         Err(error) => {
             drain(body).await;
@@ -32,16 +31,6 @@ pub(super) async fn infer(
     let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
     let response = api.predictor.predict(&model, request).await?;
     Ok(to_http(wire::encode(&response, format.as_ref().unwrap_or(&asked))?))
-}
-
-fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            let message = format!("Content-Encoding {encoding:?} is not supported: send the body as it is");
-            Err(Error::new(ErrorCode::Unsupported, message))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The length of the JSON in the body, and where it does not say so itself, how to answer.

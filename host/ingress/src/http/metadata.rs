@@ -17,7 +17,7 @@ pub(super) async fn live() -> Json<Value> {
 }
 
 pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Value>) {
-    let ready = api.repository.is_loaded();
+    let ready = api.repository.is_loaded() && !*api.stopping.borrow();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"live": true, "ready": ready})))
 }

@@ -1,26 +1,31 @@
 //! The HTTP front: routes of the Open Inference Protocol v2 over the serving core.
 //!
 //! Contract: every failure is a JSON body `{"error": message}` with the status of its [`ErrorCode`]; request bodies are
-//! limited before they are read. A client that goes away ends its call. Cost: an inference body is read into one buffer,
-//! of which the tensors are slices. Left out so far: compressed bodies, gRPC, authentication.
+//! limited before they are read, and may be compressed, as answers may be. A client that goes away ends its call. Every
+//! answer has a header `x-request-id`. Cost: an inference body is read into one buffer, of which the tensors are slices.
+//! Left out so far: authentication.
 
+mod body;
+mod encoding;
 mod error;
 mod infer;
 mod metadata;
 mod repository;
+mod request_id;
 mod target;
 
-use std::time::Duration;
-
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post, put};
 use bytesize::ByteSize;
-use futures_util::StreamExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::watch;
 use vespid_serving::{Predictor, Repository};
-use vespid_types::{Error, ErrorCode, note_copy};
+use vespid_types::{Error, ErrorCode};
 
+use body::{drain, read_body};
 use error::Failure;
 pub use error::status;
 
@@ -33,6 +38,8 @@ pub struct Api {
     pub repository: Repository,
     /// How large the body of an inference request may be.
     pub max_body: ByteSize,
+    /// Turns true when the server is told to end: it is not ready from then on.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// The routes that clients use.
@@ -72,110 +79,28 @@ fn health() -> Router<Api> {
 
 fn finish(routes: Router<Api>, api: Api) -> Router {
     routes
-        .fallback(async || {
-            Failure::from(Error::new(ErrorCode::NotFound, "no such path: the API is below /v2"))
-        })
+        .fallback(no_such_path)
         .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .layer(middleware::from_fn(front))
         .with_state(api)
 }
 
-/// How much of an unwanted body is read so that the client, which may still be sending, gets to see the answer.
-const DRAIN_BYTES: usize = 64 << 20;
-const DRAIN_TIME: Duration = Duration::from_secs(5);
-
-/// Reads and forgets the rest of a body, within limits.
-async fn drain(body: Body) {
-    let mut body = body.into_data_stream();
-    let mut left = DRAIN_BYTES;
-    let reading = async {
-        while let Some(Ok(chunk)) = body.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+/// What every request passes first, and its answer last.
+async fn front(mut request: Request, next: Next) -> Response {
+    let id = request_id::ensure(request.headers_mut());
+    let mut response = encoding::run(request, next).await;
+    response.headers_mut().insert(request_id::HEADER, id);
+    response
 }
 
-/// Reads a whole body. Frames are joined in one buffer, so that tensors can be slices of it: the one copy on the way in,
-/// of bodies that do not come in one frame. `head` bytes of JSON come before the tensors, which then lie where any backend
-/// can take them as they are.
-async fn read_body(mut body: Body, limit: ByteSize, head: usize) -> Result<Bytes, Failure> {
-    let limit_bytes = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
-    let expected = axum::body::HttpBody::size_hint(&body);
-    if expected.lower() > limit.as_u64() {
-        drain(body).await;
-        return Err(too_large(limit));
+/// Paths have no slash at their end; who writes one is sent to where it is missing.
+async fn no_such_path(uri: Uri) -> Response {
+    let path = uri.path().trim_end_matches('/');
+    // Two slashes at the start would name another host.
+    let without = uri.path().ends_with('/') && path.len() > 1 && !path.starts_with("//");
+    if without {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Redirect::permanent(&format!("{path}{query}")).into_response();
     }
-    let mut limited = Limited::new(&mut body, limit_bytes);
-    let mut frames = Frames::new(usize::try_from(expected.lower()).unwrap_or_default(), head);
-    while let Some(frame) = limited.frame().await {
-        match frame {
-            Ok(frame) => {
-                // Trailers are not data.
-                if let Ok(data) = frame.into_data() {
-                    frames.push(data);
-                }
-            }
-            Err(error) if error.is::<LengthLimitError>() => {
-                drain(body).await;
-                return Err(too_large(limit));
-            }
-            Err(error) => {
-                return Err(Error::invalid("the request body ended early").with_source(error).into());
-            }
-        }
-    }
-    Ok(frames.join())
-}
-
-fn too_large(limit: ByteSize) -> Failure {
-    Error::new(ErrorCode::TooLarge, format!("the request body is larger than the limit of {limit}")).into()
-}
-
-/// The frames of a body as they come.
-struct Frames {
-    first: Bytes,
-    /// Begins with `padding` bytes that are nobody's.
-    joined: Vec<u8>,
-    padding: usize,
-    expected: usize,
-}
-
-/// How much is set aside for a body before it has come: a header alone must not take more.
-const RESERVED: usize = 64 << 20;
-
-/// What the elements of every datatype can be aligned to.
-const ALIGNMENT: usize = 16;
-
-impl Frames {
-    fn new(expected: usize, head: usize) -> Self {
-        let padding = (ALIGNMENT - head % ALIGNMENT) % ALIGNMENT;
-        Self { first: Bytes::new(), joined: Vec::new(), padding, expected }
-    }
-
-    fn push(&mut self, data: Bytes) {
-        if self.first.is_empty() && self.joined.is_empty() {
-            self.first = data;
-            return;
-        }
-        if self.joined.is_empty() {
-            let there = self.first.len() + data.len();
-            self.joined.reserve_exact(self.padding + self.expected.min(RESERVED).max(there));
-            self.joined.resize(self.padding, 0);
-            let first = std::mem::take(&mut self.first);
-            self.extend(&first);
-        }
-        self.extend(&data);
-    }
-
-    fn extend(&mut self, data: &[u8]) {
-        note_copy(data.len());
-        self.joined.extend_from_slice(data);
-    }
-
-    fn join(self) -> Bytes {
-        if self.joined.is_empty() { self.first } else { Bytes::from(self.joined).slice(self.padding..) }
-    }
+    Failure::from(Error::new(ErrorCode::NotFound, "no such path: the API is below /v2")).into_response()
 }

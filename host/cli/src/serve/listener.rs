@@ -1,0 +1,58 @@
+//! How the server listens for HTTP: HTTP/1.1 and HTTP/2 (by prior knowledge) on one port.
+//!
+//! Contract: [`listen`] ends when it was told to stop and what was in flight has been answered; from then on nothing new
+//! is accepted, and connections without a request are closed. Clients that are slow to send the head of a request are cut
+//! off. Cost: a task a connection. Left out on purpose: TLS, and a limit on connections, which the system has.
+//!
+//! It is `axum-server` and not `axum::serve`, which sets no timer and so waits for ever for the head of a request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::{Handle, Server};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How often the other end of an HTTP/2 connection is asked whether it is there, and how long it has for the answer: a client
+/// that vanished is to end its calls.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves until `stopped` turns true and what is in flight has ended. A connection on which no head of a request comes for
+/// `idle` is closed.
+pub(super) async fn listen(
+    listener: TcpListener,
+    router: Router,
+    idle: Duration,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let handle = Handle::new();
+    let mut server = Server::<SocketAddr>::from_listener(listener)
+        // Answers are small and whole: waiting to fill a packet only delays them.
+        .acceptor(NoDelayAcceptor::new())
+        .first_request_timeout(idle)
+        .accept_error_handler(not_accepted)
+        .handle(handle.clone());
+    server.http_builder().http1().header_read_timeout(idle);
+    server.http_builder().http2().keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+    let serving = server.serve(router.into_make_service());
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.context("serving failed"),
+        // An error means that the sender is gone, and with it the server.
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+    handle.graceful_shutdown(None);
+    serving.await.context("serving failed")
+}
+
+fn not_accepted(client: Option<&SocketAddr>, error: &io::Error) {
+    match client {
+        Some(client) => tracing::debug!(%client, "a connection ended before it began: {error}"),
+        None => tracing::warn!("no connection can be accepted: {error}"),
+    }
+}
