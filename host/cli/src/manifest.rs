@@ -19,8 +19,8 @@ pub(crate) struct Manifest {
     pub(crate) version: Version,
     /// The component's file name in the package.
     pub(crate) plugin: Option<String>,
-    /// The names in the package of the graphs' files and of their weights, sorted, each once.
-    pub(crate) graphs: Vec<String>,
+    /// The names in the package of all other files (graphs, their weights, labels), sorted, each once.
+    pub(crate) files: Vec<String>,
 }
 
 impl Manifest {
@@ -29,16 +29,16 @@ impl Manifest {
         let manifest = vespid_package::Manifest::parse(text)
             .hint("the model cannot be packed", format!("correct {FILE} where the message says"))?;
         let files = |graph: &GraphManifest| [Some(graph.file.clone()), graph.weights.clone()];
-        let files = manifest.graphs.iter().flat_map(files).flatten();
-        let mut graphs: Vec<String> = files.map(|file| file.to_string()).collect();
-        graphs.sort();
-        graphs.dedup();
+        let files = manifest.graphs.iter().flat_map(files).flatten().chain(manifest.labels.values().cloned());
+        let mut files: Vec<String> = files.map(|file| file.to_string()).collect();
+        files.sort();
+        files.dedup();
         let plugin = manifest.plugin.map(|file| file.to_string());
-        if plugin.iter().chain(&graphs).any(|file| file == FILE) {
+        if plugin.iter().chain(&files).any(|file| file == FILE) {
             return Err(Failure::new(format!("{FILE} names itself as a part of the model"))
                 .hint("name the component or the graph"));
         }
-        Ok(Self { name: manifest.name, version: manifest.version, plugin, graphs })
+        Ok(Self { name: manifest.name, version: manifest.version, plugin, files })
     }
 
     /// Reads the manifest of a model's folder; returns it with its text, which goes into the package unchanged.
@@ -82,12 +82,14 @@ mod tests {
             encoding = "openvino"
             [limits]
             memory = "64MiB"
+            [labels]
+            y = "labels.txt"
         "#;
         let manifest = Manifest::parse(text).unwrap();
         assert_eq!(manifest.name.as_str(), "file-type");
         assert_eq!(manifest.version.to_string(), "3");
         assert_eq!(manifest.plugin.as_deref(), Some("file_type.wasm"));
-        assert_eq!(manifest.graphs, ["a.onnx", "c.bin", "c.xml", "graphs/b.onnx"]);
+        assert_eq!(manifest.files, ["a.onnx", "c.bin", "c.xml", "graphs/b.onnx", "labels.txt"]);
     }
 
     #[test]

@@ -95,6 +95,14 @@ mod tests {
         if !binary.is_empty() {
             read.insert("binary".to_owned(), binary.into());
         }
+        let classes = request
+            .outputs
+            .iter()
+            .filter_map(|output| Some((output.clone(), Value::from(format.classes(output)?))));
+        let classes: serde_json::Map<_, _> = classes.collect();
+        if !classes.is_empty() {
+            read.insert("classes".to_owned(), classes.into());
+        }
         if !request.outputs.is_empty() {
             read.insert("outputs".to_owned(), request.outputs.into());
         }

@@ -44,6 +44,8 @@ pub struct Manifest {
     pub granted_models: BTreeSet<ModelName>,
     /// `[config]`
     pub config: BTreeMap<String, String>,
+    /// `[labels]`: by the name of an output the file with the names of its classes, a line each.
+    pub labels: BTreeMap<String, PackagePath>,
 }
 
 /// One `[[graph]]`.
@@ -171,6 +173,8 @@ struct RawManifest {
     grants: RawGrants,
     #[serde(default)]
     config: BTreeMap<String, Scalar>,
+    #[serde(default)]
+    labels: BTreeMap<String, PackagePath>,
 }
 
 #[derive(Deserialize)]
@@ -215,7 +219,7 @@ impl Manifest {
     /// [`PackageError::Manifest`], which names the key.
     pub fn parse(text: &str) -> Result<Self, PackageError> {
         let raw: RawManifest = toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end()))?;
-        let RawManifest { model, graphs, inputs, outputs, limits, instances, sequences, grants, config } =
+        let RawManifest { model, graphs, inputs, outputs, limits, instances, sequences, grants, config, labels } =
             raw;
         graphs.iter().try_for_each(check_graph)?;
         check_graphs(&graphs, model.plugin.is_some())?;
@@ -239,13 +243,15 @@ impl Manifest {
             sequences,
             granted_models: grants.models,
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
+            labels,
         })
     }
 
     /// The files that the manifest names, each with the field that names it.
     pub fn files(&self) -> impl Iterator<Item = (String, &PackagePath)> {
         let plugin = self.plugin.iter().map(|file| ("model.plugin".to_owned(), file));
-        plugin.chain(self.graphs.iter().flat_map(|graph| {
+        let labels = self.labels.iter().map(|(output, file)| (format!("[labels] {output}"), file));
+        plugin.chain(labels).chain(self.graphs.iter().flat_map(|graph| {
             let weights = graph.weights.iter().map(|file| (format!("graph '{}': weights", graph.name), file));
             std::iter::once((format!("graph '{}'", graph.name), &graph.file)).chain(weights)
         }))
@@ -392,6 +398,8 @@ mod tests {
         [config]
         threshold = 0.5
         mode = "high"
+        [labels]
+        label = "labels.txt"
     "#;
 
     #[test]
@@ -409,7 +417,8 @@ mod tests {
         let Instances { warm, max_calls, snapshot } = manifest.instances;
         assert_eq!((warm, max_calls.get(), snapshot), (4, 100, true));
         assert_eq!(manifest.config["threshold"], "0.5");
-        assert_eq!(manifest.files().count(), 2);
+        assert_eq!(manifest.labels["label"].to_string(), "labels.txt");
+        assert_eq!(manifest.files().count(), 3);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A model that can be called, and how a package becomes one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
 use vespid_nn::{Backends, Computed, GraphSource, Graphs, LaneOptions, LoadedGraph};
-use vespid_package::{Batching, GraphManifest, Manifest};
+use vespid_package::{Batching, GraphManifest, Manifest, PackagePath};
 use vespid_types::{
     Deadline, Device, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
     Result, Signature, Version,
@@ -26,11 +27,15 @@ pub struct ReadyModel {
     signature: Signature,
     timeout: Duration,
     platform: String,
+    /// The names of an output's classes.
+    labels: Labels,
     body: Body,
     /// Where requests belong to sequences.
     sequences: Option<Arc<Sequences>>,
     counters: Counters,
 }
+
+type Labels = BTreeMap<String, Vec<String>>;
 
 enum Body {
     Plugin(Plugin),
@@ -41,6 +46,7 @@ enum Body {
 pub(crate) struct CompiledModel {
     manifest: Manifest,
     platform: String,
+    labels: Labels,
     body: Body,
 }
 
@@ -89,12 +95,13 @@ impl CompiledModel {
             }
             (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
         };
-        Ok(Self { manifest, platform, body })
+        let labels = read_labels(&manifest, dir)?;
+        Ok(Self { manifest, platform, labels, body })
     }
 
     /// Finds out the signature, which runs a plugin for the first time.
     pub(crate) async fn describe(self) -> Result<ReadyModel> {
-        let Self { manifest, platform, body } = self;
+        let Self { manifest, platform, labels, body } = self;
         let described = match &body {
             Body::Plugin(plugin) => {
                 plugin.describe(Deadline::after(DESCRIBE_TIMEOUT)).await.map_err(undescribed)?
@@ -108,6 +115,11 @@ impl CompiledModel {
                 "[[input]] and [[output]] of model.toml say {written:?}; the model itself says {described:?}"
             )));
         }
+        if let Some(output) = labels.keys().find(|output| described.output(output).is_none()) {
+            return Err(Error::invalid(format!(
+                "[labels] names output '{output}', which the model does not have"
+            )));
+        }
         let counters = Counters::default();
         Ok(ReadyModel {
             name,
@@ -115,6 +127,7 @@ impl CompiledModel {
             signature: described,
             timeout: limits.timeout,
             platform,
+            labels,
             body,
             sequences: sequences.map(Sequences::new),
             counters,
@@ -155,6 +168,17 @@ fn runner(graph: &LoadedGraph) -> String {
     }
 }
 
+/// Reads the files that `[labels]` names: a line each.
+fn read_labels(manifest: &Manifest, dir: &Path) -> Result<Labels> {
+    let one = |(output, file): (&String, &PackagePath)| {
+        let text = String::from_utf8(read(&dir.join(file))?).map_err(|error| {
+            Error::invalid(format!("[labels] {output}: {file} is not UTF-8 text: {error}"))
+        })?;
+        Ok((output.clone(), text.lines().map(str::to_owned).collect()))
+    };
+    manifest.labels.iter().map(one).collect()
+}
+
 fn read(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).map_err(|error| Error::internal("a file of the package cannot be read").with_source(error))
 }
@@ -182,6 +206,12 @@ impl ReadyModel {
     #[must_use]
     pub fn platform(&self) -> &str {
         &self.platform
+    }
+
+    /// The names of an output's classes, where the package has them.
+    #[must_use]
+    pub fn labels(&self, output: &str) -> Option<&[String]> {
+        self.labels.get(output).map(Vec::as_slice)
     }
 
     /// What it has done so far.

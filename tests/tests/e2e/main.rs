@@ -9,6 +9,7 @@
 
 mod backends;
 mod bench;
+mod classification;
 mod clients;
 mod concurrency;
 mod connections;

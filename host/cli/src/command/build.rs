@@ -49,12 +49,12 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
 pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
     let (manifest, text) = Manifest::read(folder)?;
     let mut files = BTreeMap::new();
-    // Graphs first: their absence should show before a compilation and not after.
-    for name in &manifest.graphs {
+    // These first: their absence should show before a compilation and not after.
+    for name in &manifest.files {
         let path = folder.join(name);
         if !path.is_file() {
-            return Err(Failure::new(format!("the graph {} is missing", path.display())).hint(format!(
-                "put the file there, or change `file = \"{name}\"` in {}",
+            return Err(Failure::new(format!("the file {} is missing", path.display())).hint(format!(
+                "put it there, or change \"{name}\" in {}",
                 folder.join(manifest::FILE).display()
             )));
         }

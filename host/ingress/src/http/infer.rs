@@ -10,6 +10,7 @@ use vespid_types::Error;
 use super::error::Failure;
 use super::target::Target;
 use super::{Api, drain, read_body};
+use crate::wire::classification::classify_outputs;
 use crate::wire::{self, EncodedBody, OutputFormat};
 
 pub(super) async fn infer(
@@ -29,7 +30,8 @@ pub(super) async fn infer(
     let body = read_body(body, api.max_body, head.unwrap_or_default()).await?;
     let (header_length, format) = layout(&headers)?;
     let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
-    let response = api.predictor.predict(&model, request).await?;
+    let mut response = api.predictor.predict(&model, request).await?;
+    classify_outputs(&mut response, &asked, |output| model.labels(output))?;
     Ok(to_http(wire::encode(&response, format.as_ref().unwrap_or(&asked))?))
 }
 

@@ -22,8 +22,7 @@ use super::{data, raw};
 /// Answers how each output is to be written, too.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidArgument`] with the field and the remedy; [`ErrorCode::Unsupported`] for shared memory and
-/// classification.
+/// [`ErrorCode::InvalidArgument`] with the field and the remedy; [`ErrorCode::Unsupported`] for shared memory.
 pub fn decode(
     body: Bytes,
     header_length: Option<&str>,
@@ -150,13 +149,8 @@ fn read_outputs(outputs: Vec<Object<Output>>, format: &mut OutputFormat) -> Resu
             if parameters.shared_memory_region.is_some() {
                 return Err(no_shared_memory(at));
             }
-            if parameters.classification.is_some_and(|Count(classes)| classes > 0) {
-                return Err(Error::new(
-                    ErrorCode::Unsupported,
-                    format!(
-                        "{at}: parameters.classification is not supported: ask for the scores, and sort them"
-                    ),
-                ));
+            if let Some(Count(classes)) = parameters.classification.filter(|Count(classes)| *classes > 0) {
+                format.set_classes(&output.name, classes);
             }
             if let Some(binary) = parameters.binary_data {
                 format.set(&output.name, binary);

@@ -6,11 +6,11 @@
 //! Left out on purpose: nested data, for every client reads flat data and the shape.
 
 use bytes::Bytes;
-use half::{bf16, f16};
-use vespid_types::{Datatype, Error, ErrorCode, NamedTensor, Parameter, Parameters, Response};
+use vespid_types::{Error, ErrorCode, Parameter, Parameters, Response};
 
 use super::fault::name;
 use super::format::OutputFormat;
+use super::write::{Style, put, put_data, put_fraction, put_list, put_text, put_whole};
 
 /// A body in pieces, with the headers that go with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub fn encode(response: &Response, format: &OutputFormat) -> Result<EncodedBody,
             tail.push(output.tensor.data().clone());
         } else {
             put(&mut json, &["],\"data\":["]);
-            put_data(&mut json, output)?;
+            put_data(&mut json, output, &Style::INFER)?;
             put(&mut json, &["]}"]);
         }
         separator = ",";
@@ -107,77 +107,6 @@ fn estimate(response: &Response, format: &OutputFormat) -> usize {
     })
 }
 
-fn put_data(json: &mut Vec<u8>, output: &NamedTensor) -> Result<(), Error> {
-    let data = output.tensor.data();
-    match output.tensor.datatype() {
-        Datatype::Bool => put_list(json, data.iter(), |json, value| {
-            put(json, &[if *value == 0 { "false" } else { "true" }]);
-        }),
-        Datatype::Uint8 => put_list(json, data.iter(), |json, value| put_whole(json, *value)),
-        Datatype::Int8 => put_list(json, data.iter(), |json, value| put_whole(json, value.cast_signed())),
-        Datatype::Uint16 => put_numbers(json, data, |json, b| put_whole(json, u16::from_le_bytes(b))),
-        Datatype::Uint32 => put_numbers(json, data, |json, b| put_whole(json, u32::from_le_bytes(b))),
-        Datatype::Uint64 => put_numbers(json, data, |json, b| put_whole(json, u64::from_le_bytes(b))),
-        Datatype::Int16 => put_numbers(json, data, |json, b| put_whole(json, i16::from_le_bytes(b))),
-        Datatype::Int32 => put_numbers(json, data, |json, b| put_whole(json, i32::from_le_bytes(b))),
-        Datatype::Int64 => put_numbers(json, data, |json, b| put_whole(json, i64::from_le_bytes(b))),
-        Datatype::Fp16 => return put_floats(json, output, |b| f16::from_le_bytes(b).to_f32()),
-        Datatype::Bf16 => return put_floats(json, output, |b| bf16::from_le_bytes(b).to_f32()),
-        Datatype::Fp32 => return put_floats(json, output, f32::from_le_bytes),
-        Datatype::Fp64 => return put_floats(json, output, f64::from_le_bytes),
-        Datatype::Bytes => return put_texts(json, output),
-    }
-    Ok(())
-}
-
-fn put_numbers<const N: usize>(json: &mut Vec<u8>, data: &[u8], put_one: impl Fn(&mut Vec<u8>, [u8; N])) {
-    put_list(json, data.as_chunks::<N>().0.iter(), |json, bytes| put_one(json, *bytes));
-}
-
-fn put_floats<const N: usize, F: Float>(
-    json: &mut Vec<u8>,
-    output: &NamedTensor,
-    read: impl Fn([u8; N]) -> F,
-) -> Result<(), Error> {
-    let mut failed = None;
-    let values = output.tensor.data().as_chunks::<N>().0.iter().map(|bytes| read(*bytes)).enumerate();
-    put_list(json, values, |json, (index, value)| {
-        if value.is_finite() {
-            json.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
-        } else {
-            failed.get_or_insert((index, value));
-        }
-    });
-    match failed {
-        None => Ok(()),
-        Some((index, value)) => Err(Error::invalid(format!(
-            "output '{}': data[{index}] is {value}, which JSON cannot hold: {ASK_BINARY}",
-            name(&output.name)
-        ))),
-    }
-}
-
-const ASK_BINARY: &str = "ask for the output with the parameter binary_data: true";
-
-fn put_texts(json: &mut Vec<u8>, output: &NamedTensor) -> Result<(), Error> {
-    let mut failed = None;
-    put_list(json, output.tensor.elements().contents().enumerate(), |json, (index, element)| {
-        match std::str::from_utf8(element) {
-            Ok(text) => put_text(json, text),
-            Err(_) => {
-                failed.get_or_insert(index);
-            }
-        }
-    });
-    match failed {
-        None => Ok(()),
-        Some(index) => Err(Error::invalid(format!(
-            "output '{}': data[{index}] is not UTF-8 text, which is all that JSON can hold: {ASK_BINARY}",
-            name(&output.name)
-        ))),
-    }
-}
-
 fn put_parameters(json: &mut Vec<u8>, parameters: &Parameters) -> Result<(), Error> {
     let mut failed = None;
     put(json, &["{"]);
@@ -187,9 +116,7 @@ fn put_parameters(json: &mut Vec<u8>, parameters: &Parameters) -> Result<(), Err
         match value {
             Parameter::Bool(value) => put(json, &[if *value { "true" } else { "false" }]),
             Parameter::Int(value) => put_whole(json, *value),
-            Parameter::Double(value) if value.is_finite() => {
-                json.extend_from_slice(ryu::Buffer::new().format_finite(*value).as_bytes());
-            }
+            Parameter::Double(value) if value.is_finite() => put_fraction(json, *value),
             Parameter::Double(value) => {
                 failed.get_or_insert((key, *value));
             }
@@ -203,46 +130,5 @@ fn put_parameters(json: &mut Vec<u8>, parameters: &Parameters) -> Result<(), Err
             ErrorCode::PluginFailed,
             format!("response parameter '{}' is {value}, which JSON cannot hold", name(key)),
         )),
-    }
-}
-
-fn put(json: &mut Vec<u8>, pieces: &[&str]) {
-    for piece in pieces {
-        json.extend_from_slice(piece.as_bytes());
-    }
-}
-
-fn put_list<T>(json: &mut Vec<u8>, items: impl Iterator<Item = T>, mut put_one: impl FnMut(&mut Vec<u8>, T)) {
-    for (position, item) in items.enumerate() {
-        if position > 0 {
-            json.push(b',');
-        }
-        put_one(json, item);
-    }
-}
-
-fn put_whole(json: &mut Vec<u8>, value: impl itoa::Integer) {
-    json.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-fn put_text(json: &mut Vec<u8>, text: &str) {
-    // Writing a string into memory does not fail; were it to, the JSON would be unreadable rather than wrong.
-    let written = serde_json::to_writer(&mut *json, text);
-    debug_assert!(written.is_ok());
-}
-
-trait Float: ryu::Float + std::fmt::Display {
-    fn is_finite(&self) -> bool;
-}
-
-impl Float for f32 {
-    fn is_finite(&self) -> bool {
-        f32::is_finite(*self)
-    }
-}
-
-impl Float for f64 {
-    fn is_finite(&self) -> bool {
-        f64::is_finite(*self)
     }
 }

@@ -1,11 +1,13 @@
 //! How each output is to be written.
 
-/// Which outputs the caller wants as binary data after the JSON, and which inside it.
+/// Which outputs the caller wants as binary data after the JSON, and which inside it; and of which it wants classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputFormat {
     binary: bool,
     /// The outputs that are to be written the other way. Few, so a list is quicker than a map.
     exceptions: Vec<String>,
+    /// The outputs of which classes are wanted, and how many.
+    classes: Vec<(String, u64)>,
 }
 
 impl OutputFormat {
@@ -18,7 +20,7 @@ impl OutputFormat {
     /// Every output as binary data.
     #[must_use]
     pub fn binary() -> Self {
-        Self { binary: true, exceptions: Vec::new() }
+        Self { binary: true, ..Self::default() }
     }
 
     /// The same, but for one output.
@@ -33,6 +35,16 @@ impl OutputFormat {
         if binary != self.binary {
             self.exceptions.push(output.to_owned());
         }
+    }
+
+    pub(super) fn set_classes(&mut self, output: &str, classes: u64) {
+        self.classes.push((output.to_owned(), classes));
+    }
+
+    /// How many classes are wanted in place of the values of `output`.
+    #[must_use]
+    pub fn classes(&self, output: &str) -> Option<u64> {
+        self.classes.iter().find(|(name, _)| name == output).map(|(_, classes)| *classes)
     }
 
     /// Whether `output` is to be written as binary data.

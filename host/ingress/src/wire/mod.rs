@@ -6,6 +6,7 @@
 //! into a tensor's bytes and back, and memory stays within a small multiple of the body whatever its shapes claim.
 //! Left out on purpose: headers other than the JSON's length, compression, routes, and shared memory, which is refused.
 
+pub mod classification;
 mod data;
 mod decode;
 mod element;
@@ -17,6 +18,7 @@ pub mod metadata;
 pub mod options;
 mod raw;
 pub mod statistics;
+mod write;
 
 pub use decode::decode;
 pub use encode::{EncodedBody, encode, error_body};
