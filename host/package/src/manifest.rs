@@ -219,8 +219,18 @@ impl Manifest {
     /// [`PackageError::Manifest`], which names the key.
     pub fn parse(text: &str) -> Result<Self, PackageError> {
         let raw: RawManifest = toml::from_str(text).map_err(|error| invalid(error.to_string().trim_end()))?;
-        let RawManifest { model, graphs, inputs, outputs, limits, instances, sequences, grants, config, labels } =
-            raw;
+        let RawManifest {
+            model,
+            graphs,
+            inputs,
+            outputs,
+            limits,
+            instances,
+            sequences,
+            grants,
+            config,
+            labels,
+        } = raw;
         graphs.iter().try_for_each(check_graph)?;
         check_graphs(&graphs, model.plugin.is_some())?;
         check_limits(&limits)?;

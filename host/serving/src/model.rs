@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
 use vespid_nn::{Backends, Computed, GraphSource, Graphs, LaneOptions, LoadedGraph};
@@ -33,6 +33,7 @@ pub struct ReadyModel {
     /// Where requests belong to sequences.
     sequences: Option<Arc<Sequences>>,
     counters: Counters,
+    since: SystemTime,
 }
 
 type Labels = BTreeMap<String, Vec<String>>;
@@ -131,6 +132,7 @@ impl CompiledModel {
             body,
             sequences: sequences.map(Sequences::new),
             counters,
+            since: SystemTime::now(),
         })
     }
 }
@@ -194,6 +196,12 @@ impl ReadyModel {
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// When it became ready.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.since
     }
 
     /// The inputs and outputs.

@@ -1,6 +1,7 @@
 //! Embeds sentences with all-MiniLM-L6-v2, exactly as sentence-transformers does.
 //!
-//! The graph gives a vector for each token. The embedding is their mean, padding left out, scaled to length 1.
+//! The graph gives a vector for each token. The embedding is their mean, padding left out, scaled to length 1. The
+//! response parameter `prompt_tokens` counts the tokens, with those at the ends of each text and without padding.
 //!
 //! Texts go to the graph in groups of equal length: those of a group are padded to one multiple of `pad_to` tokens, so that
 //! less than that is wasted on each, and single texts of different callers have shapes that the host can run as
@@ -44,7 +45,9 @@ impl Model for Embed {
                 compute(&graph, &tokens, &group, &mut embeddings)?;
             }
         }
-        Ok(Response::new().output("embedding", Tensor::new(&embeddings, [tokens.len(), DIMENSIONS])?))
+        Ok(Response::new()
+            .output("embedding", Tensor::new(&embeddings, [tokens.len(), DIMENSIONS])?)
+            .parameter("prompt_tokens", tokens.total() as i64))
     }
 }
 

@@ -46,6 +46,11 @@ impl Tokens {
         self.ends.len()
     }
 
+    /// The number of tokens of all texts.
+    pub(crate) fn total(&self) -> usize {
+        self.ids.len()
+    }
+
     /// The tokens of a text.
     pub(crate) fn get(&self, text: usize) -> &[u16] {
         let start = text.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);

@@ -18,6 +18,7 @@ mod hostile;
 mod image_classify;
 mod iris;
 mod mutation;
+mod openai;
 mod openvino;
 mod operators;
 mod overload;

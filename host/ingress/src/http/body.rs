@@ -3,6 +3,7 @@
 //! Contract: a body is limited before and while it is read, in bytes and in the time between two of its frames. Cost: see
 //! [`read_body`]. Left out on purpose: a limit on the time of a whole body, which a slow line may need.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -11,8 +12,10 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
-use vespid_types::{BoxError, Error, ErrorCode, note_copy};
+use vespid_serving::ReadyModel;
+use vespid_types::{BoxError, Error, ErrorCode, ModelRef, note_copy};
 
+use super::Api;
 use super::encoding;
 use super::error::Failure;
 
@@ -68,6 +71,21 @@ pub(super) async fn read_body(mut body: Body, limit: ByteSize, head: usize) -> R
         }
         // Inflating never waits where a little makes a lot: others have their turn all the same.
         consume_budget().await;
+    }
+}
+
+/// The model that is asked, and the whole body that it is asked with.
+pub(super) async fn read_for(
+    api: &Api,
+    target: &ModelRef,
+    body: Body,
+) -> Result<(Arc<ReadyModel>, Bytes), Failure> {
+    match api.predictor.model(target) {
+        Ok(model) => Ok((model, read_body(body, api.max_body, 0).await?)),
+        Err(error) => {
+            drain(body).await;
+            Err(error.into())
+        }
     }
 }
 

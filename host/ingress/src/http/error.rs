@@ -33,6 +33,7 @@ pub(super) struct Failure {
     status: StatusCode,
     error: Error,
     field: Option<&'static str>,
+    allowed: Option<&'static str>,
 }
 
 /// What a failed answer failed with, among its extensions: some paths have a shape of their own for errors.
@@ -44,8 +45,10 @@ pub(super) struct Failed {
 }
 
 impl Failure {
-    pub(super) fn method_not_allowed() -> Self {
-        Self::of_http(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method")
+    /// `allowed` are the methods that the path takes, where routing does not know it.
+    pub(super) fn method_not_allowed(allowed: Option<&'static str>) -> Self {
+        let failure = Self::of_http(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method");
+        Self { allowed, ..failure }
     }
 
     pub(super) fn too_slow(pause: Duration) -> Self {
@@ -68,7 +71,7 @@ impl Failure {
 
     /// What is wrong with a request as HTTP alone sees it, and has a status of its own.
     fn of_http(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, error: Error::invalid(message), field: None }
+        Self { status, error: Error::invalid(message), field: None, allowed: None }
     }
 
     /// Names the field of the request that was wrong.
@@ -81,17 +84,22 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status(error.code()), error, field: None }
+        Self { status: status(error.code()), error, field: None, allowed: None }
+    }
+}
+
+/// Logs a failure of the server's or the model's own.
+pub(super) fn log(error: &Error) {
+    if status(error.code()).is_server_error() {
+        let source = std::error::Error::source(error).map(tracing::field::debug);
+        tracing::warn!(code = %error.code(), source, "{error}");
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Self { status, error, field } = self;
-        if status.is_server_error() {
-            let source = std::error::Error::source(&error).map(tracing::field::debug);
-            tracing::warn!(code = %error.code(), source, "{error}");
-        }
+        let Self { status, error, field, allowed } = self;
+        log(&error);
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (status, json, wire::error_body(error.message())).into_response();
         let headers = response.headers_mut();
@@ -102,6 +110,9 @@ impl IntoResponse for Failure {
             }
             _ => None,
         };
+        if let Some(allowed) = allowed {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
         response.extensions_mut().insert(Failed { error, field });
         response
     }

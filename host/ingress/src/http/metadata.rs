@@ -32,9 +32,7 @@ pub(super) async fn server() -> Json<ServerMetadata> {
 
 /// KServe's list of models.
 pub(super) async fn models(State(api): State<Api>) -> Json<Value> {
-    let mut names: Vec<_> = api.predictor.index().into_iter().map(|entry| entry.name).collect();
-    names.dedup();
-    Json(json!({"models": names}))
+    Json(json!({"models": api.model_names()}))
 }
 
 pub(super) async fn model(

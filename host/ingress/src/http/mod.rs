@@ -8,11 +8,14 @@
 mod body;
 mod encoding;
 mod error;
+mod generate;
 mod infer;
 mod metadata;
+mod openai;
 mod repository;
 mod request_id;
 mod target;
+mod v1;
 
 use axum::Router;
 use axum::extract::Request;
@@ -23,7 +26,7 @@ use axum::routing::{get, post, put};
 use bytesize::ByteSize;
 use tokio::sync::watch;
 use vespid_serving::{Predictor, Repository};
-use vespid_types::{Error, ErrorCode};
+use vespid_types::{Error, ErrorCode, ModelName};
 
 use body::{drain, read_body};
 use error::Failure;
@@ -40,6 +43,15 @@ pub struct Api {
     pub max_body: ByteSize,
     /// Turns true when the server is told to end: it is not ready from then on.
     pub stopping: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// Every model, ready or not.
+    fn model_names(&self) -> Vec<ModelName> {
+        let mut names: Vec<_> = self.predictor.index().into_iter().map(|entry| entry.name).collect();
+        names.dedup();
+        names
+    }
 }
 
 /// The routes that clients use.
@@ -61,9 +73,23 @@ pub fn router(api: Api) -> Router {
             .route(&path(""), get(metadata::model))
             .route(&path("/ready"), get(metadata::model_ready))
             .route(&path("/stats"), get(metadata::statistics))
-            .route(&path("/infer"), post(infer::infer));
+            .route(&path("/infer"), post(infer::infer))
+            .route(&path("/generate"), post(generate::generate))
+            .route(&path("/generate_stream"), post(generate::generate_stream));
     }
-    finish(routes, api)
+    finish(routes.merge(other_protocols()), api)
+}
+
+/// Version 1 of the protocol, and OpenAI's.
+fn other_protocols() -> Router<Api> {
+    Router::new()
+        .route("/", get(v1::alive))
+        .route("/v1/models", get(v1::models))
+        .route("/v1/models/{model}", get(v1::model).post(v1::predict))
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/openai/v1/embeddings", post(openai::embeddings))
+        .route("/openai/v1/models", get(openai::models))
+        .route("/openai/v1/models/{model}", get(openai::model))
 }
 
 /// The routes of the admin port, for probes.
@@ -80,7 +106,7 @@ fn health() -> Router<Api> {
 fn finish(routes: Router<Api>, api: Api) -> Router {
     routes
         .fallback(no_such_path)
-        .method_not_allowed_fallback(async || Failure::method_not_allowed())
+        .method_not_allowed_fallback(async || Failure::method_not_allowed(None))
         .layer(middleware::from_fn(front))
         .with_state(api)
 }
@@ -88,7 +114,11 @@ fn finish(routes: Router<Api>, api: Api) -> Router {
 /// What every request passes first, and its answer last.
 async fn front(mut request: Request, next: Next) -> Response {
     let id = request_id::ensure(request.headers_mut());
+    let openai = openai::is_its(request.uri().path());
     let mut response = encoding::run(request, next).await;
+    if openai {
+        response = openai::reshape(response);
+    }
     response.headers_mut().insert(request_id::HEADER, id);
     response
 }
@@ -102,5 +132,6 @@ async fn no_such_path(uri: Uri) -> Response {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         return Redirect::permanent(&format!("{path}{query}")).into_response();
     }
-    Failure::from(Error::new(ErrorCode::NotFound, "no such path: the API is below /v2")).into_response()
+    Failure::from(Error::new(ErrorCode::NotFound, "no such path: the API is below /v2, /v1 and /openai/v1"))
+        .into_response()
 }

@@ -1,8 +1,9 @@
 //! The model and version that a path names.
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use vespid_types::{Error, ModelName, ModelRef, Version};
+use vespid_types::{Error, InvalidId, ModelName, ModelRef, Version};
 
 use super::error::Failure;
 
@@ -19,14 +20,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let unreadable = |error| Failure::from(Error::invalid(format!("the path cannot be read: {error}")));
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(unreadable)?;
-        let find = |key: &str| params.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
-        let invalid = |error| Failure::from(Error::invalid(format!("{error}")));
-        let name = find("model").unwrap_or_default().parse().map_err(invalid)?;
-        let version = find("version").map(str::parse).transpose().map_err(invalid)?;
+        let name = find(&params, "model").unwrap_or_default().parse().map_err(invalid)?;
+        let version = find(&params, "version").map(str::parse).transpose().map_err(invalid)?;
         Ok(Self(ModelRef { name, version }))
     }
+}
+
+/// `{model}` of version 1 of the protocol, where a verb may follow the name: `iris:predict`.
+pub(super) struct Verbed {
+    pub(super) name: ModelName,
+    pub(super) verb: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Verbed {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(unreadable)?;
+        let segment = find(&params, "model").unwrap_or_default();
+        let (name, verb) = match segment.split_once(':') {
+            Some((name, verb)) => (name, Some(verb.to_owned())),
+            None => (segment, None),
+        };
+        Ok(Self { name: name.parse().map_err(invalid)?, verb })
+    }
+}
+
+fn find<'a>(params: &'a RawPathParams, key: &str) -> Option<&'a str> {
+    params.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
+}
+
+fn unreadable(error: RawPathParamsRejection) -> Failure {
+    Error::invalid(format!("the path cannot be read: {error}")).into()
+}
+
+fn invalid(error: InvalidId) -> Failure {
+    Error::invalid(error.to_string()).into()
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for VersionedTarget {

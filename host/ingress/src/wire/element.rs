@@ -5,9 +5,12 @@
 //! Cost: one parse of the token, no allocation but for strings with escapes. Left out on purpose: NaN and infinity in
 //! any spelling, for JSON has none; they travel in binary tensors.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use half::{bf16, f16};
 use vespid_types::Datatype;
 
@@ -92,17 +95,47 @@ impl Element for Text {
             let text: String = serde_json::from_str(token).map_err(|_| {
                 "the string has an escape that stands for no character: send such bytes in a binary tensor".to_owned()
             })?;
-            push_bytes(&text, out)
+            push_bytes(text.as_bytes(), out)
         } else {
-            push_bytes(inner, out)
+            push_bytes(inner.as_bytes(), out)
         }
     }
 }
 
-fn push_bytes(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
-    let length = u32::try_from(text.len()).map_err(|_| "the string is longer than 4 GiB".to_owned())?;
+/// BYTES as text, or as TensorFlow Serving writes any bytes: `{"b64": "..."}`.
+pub(super) struct TextOrBase64;
+
+impl Element for TextOrBase64 {
+    const DATATYPE: Datatype = Datatype::Bytes;
+
+    fn push(token: &str, out: &mut Vec<u8>) -> Result<(), String> {
+        if !token.starts_with('{') {
+            return Text::push(token, out);
+        }
+        let Base64 { b64 } = serde_json::from_str(token).map_err(|_| {
+            "expected a string, or an object {\"b64\": ...} and nothing else in it".to_owned()
+        })?;
+        let bytes = STANDARD.decode(&*b64).map_err(|error| format!("b64: not base64: {error}"))?;
+        push_bytes(&bytes, out)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Base64<'a> {
+    #[serde(borrow)]
+    b64: Cow<'a, str>,
+}
+
+/// Whether a token is BYTES in base64, and not any other object.
+pub(super) fn is_base64(token: &str) -> bool {
+    token.starts_with('{') && serde_json::from_str::<Base64<'_>>(token).is_ok()
+}
+
+fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let length = u32::try_from(bytes.len()).map_err(|_| "the string is longer than 4 GiB".to_owned())?;
     out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(bytes);
     Ok(())
 }
 
@@ -226,5 +259,16 @@ mod tests {
         assert_eq!(push::<Text>(r#""a\n\u00e4""#), Ok("\x04\0\0\0a\nä".as_bytes().to_vec()));
         assert!(push::<Text>(r#""\ud800""#).unwrap_err().contains("binary tensor"));
         assert!(push::<Text>("1").is_err());
+    }
+
+    #[test]
+    fn bytes_may_be_base64_where_that_is_agreed() {
+        assert_eq!(push::<TextOrBase64>(r#"{"b64": "/w=\u003d"}"#), Ok(b"\x01\0\0\0\xff".to_vec()));
+        assert_eq!(push::<TextOrBase64>(r#""a""#), Ok(b"\x01\0\0\0a".to_vec()));
+        assert!(push::<TextOrBase64>(r#"{"b64": "?"}"#).unwrap_err().starts_with("b64: not base64"));
+        for other in [r#"{"b64": 1}"#, "{}", r#"{"b64": "", "c": 1}"#, "{\"b64\"", "{"] {
+            assert!(push::<TextOrBase64>(other).unwrap_err().contains("nothing else in it"), "{other}");
+        }
+        assert!(push::<Text>(r#"{"b64": ""}"#).is_err());
     }
 }

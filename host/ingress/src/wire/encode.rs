@@ -6,11 +6,10 @@
 //! Left out on purpose: nested data, for every client reads flat data and the shape.
 
 use bytes::Bytes;
-use vespid_types::{Error, ErrorCode, Parameter, Parameters, Response};
+use vespid_types::{Error, Parameters, Response};
 
-use super::fault::name;
 use super::format::OutputFormat;
-use super::write::{Style, put, put_data, put_fraction, put_list, put_text, put_whole};
+use super::write::{Style, put, put_data, put_list, put_parameter, put_text, put_whole};
 
 /// A body in pieces, with the headers that go with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +41,8 @@ impl EncodedBody {
 /// Writes the answer to a request, each output as `format` says.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidArgument`] where an output has a value that JSON cannot hold and was not asked for as binary;
-/// [`ErrorCode::PluginFailed`] where a parameter has.
+/// `INVALID_ARGUMENT` where an output has a value that JSON cannot hold and was not asked for as binary;
+/// `PLUGIN_FAILED` where a parameter has.
 pub fn encode(response: &Response, format: &OutputFormat) -> Result<EncodedBody, Error> {
     let mut json = Vec::with_capacity(estimate(response, format));
     let mut tail = Vec::new();
@@ -113,22 +112,10 @@ fn put_parameters(json: &mut Vec<u8>, parameters: &Parameters) -> Result<(), Err
     put_list(json, parameters.iter(), |json, (key, value)| {
         put_text(json, key);
         put(json, &[":"]);
-        match value {
-            Parameter::Bool(value) => put(json, &[if *value { "true" } else { "false" }]),
-            Parameter::Int(value) => put_whole(json, *value),
-            Parameter::Double(value) if value.is_finite() => put_fraction(json, *value),
-            Parameter::Double(value) => {
-                failed.get_or_insert((key, *value));
-            }
-            Parameter::Text(value) => put_text(json, value),
+        if let Err(error) = put_parameter(json, key, value) {
+            failed.get_or_insert(error);
         }
     });
     put(json, &["}"]);
-    match failed {
-        None => Ok(()),
-        Some((key, value)) => Err(Error::new(
-            ErrorCode::PluginFailed,
-            format!("response parameter '{}' is {value}, which JSON cannot hold", name(key)),
-        )),
-    }
+    failed.map_or(Ok(()), Err)
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde_json::error::Category;
 use vespid_types::Error;
 
@@ -54,7 +55,7 @@ pub(super) fn not_a_request(json: &str, length: Option<usize>, error: &serde_jso
     let text = Clipped(&text, 300);
     match (error.classify(), length) {
         (Category::Data, _) => {
-            let path = path_of_fault(json);
+            let path = path_of_fault::<InferRequest<'_>>(json);
             Error::invalid(format!("request body is not an inference request: {path}{text}"))
         }
         (Category::Eof, Some(length)) => Error::invalid(format!(
@@ -68,9 +69,19 @@ pub(super) fn not_a_request(json: &str, length: Option<usize>, error: &serde_jso
     }
 }
 
-fn path_of_fault(json: &str) -> String {
+/// The refusal of a body that is not JSON, or not a `T`, which is `what`.
+pub(super) fn not_a<'a, T: Deserialize<'a>>(json: &'a str, what: &str, error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let text = Clipped(&text, 300);
+    Error::invalid(match error.classify() {
+        Category::Data => format!("request body is not {what}: {}{text}", path_of_fault::<T>(json)),
+        _ => format!("request body is not valid JSON: {text}"),
+    })
+}
+
+fn path_of_fault<'a, T: Deserialize<'a>>(json: &'a str) -> String {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    match serde_path_to_error::deserialize::<_, InferRequest<'_>>(&mut deserializer) {
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Err(error) if error.path().iter().len() > 0 => {
             let path = error.path().to_string();
             format!("{}: ", Clipped(&path, 120))

@@ -11,14 +11,16 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use vespid_types::{Parameter, Parameters, Shape};
+use vespid_types::{Error, Parameter, Parameters, Shape};
+
+use super::fault;
 
 /// More dimensions than any library handles, and few enough to print.
-const MAX_RANK: usize = 64;
+pub(crate) const MAX_RANK: usize = 64;
 
 /// More inputs, outputs or parameters than any model has, so that what a request costs is bounded by its bytes: one
 /// entry takes many times the memory of its shortest text.
-const MAX_ENTRIES: usize = 1024;
+pub(crate) const MAX_ENTRIES: usize = 1024;
 
 /// A struct that is written as an object. Serde's own reading takes an array of the fields as well.
 pub(super) struct Object<T>(pub(super) T);
@@ -69,6 +71,50 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 
         deserializer.deserialize_seq(ListVisitor(PhantomData))
     }
+}
+
+/// An object's fields as they stand, at most [`MAX_ENTRIES`].
+pub(super) struct Fields<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    bounded::<A::Error>(fields.len())?;
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+/// Text that is borrowed where it has no escapes, which serde does for a field of a struct alone.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads a body that is JSON and nothing else; `what` it is to be, for messages.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, Error> {
+    if body.is_empty() {
+        return Err(Error::invalid(format!("request body is empty: send {what} in JSON")));
+    }
+    let json = std::str::from_utf8(body).map_err(|error| {
+        Error::invalid(format!("request body is not valid JSON: byte {} is not UTF-8", error.valid_up_to()))
+    })?;
+    serde_json::from_str(json).map_err(|error| fault::not_a::<T>(json, what, &error))
 }
 
 fn bounded<E: serde::de::Error>(entries: usize) -> Result<(), E> {
@@ -207,7 +253,7 @@ impl<'de> Deserialize<'de> for RequestParameters {
     }
 }
 
-struct WireParameter(Parameter);
+pub(super) struct WireParameter(pub(super) Parameter);
 
 impl<'de> Deserialize<'de> for WireParameter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -13,11 +13,16 @@ mod element;
 mod encode;
 mod fault;
 mod format;
+pub mod generate;
 mod json;
 pub mod metadata;
+pub mod openai;
 pub mod options;
 mod raw;
+mod request;
+mod rows;
 pub mod statistics;
+pub mod v1;
 mod write;
 
 pub use decode::decode;

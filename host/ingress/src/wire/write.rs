@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use half::{bf16, f16};
-use vespid_types::{Datatype, Error, NamedTensor, Tensor};
+use vespid_types::{Datatype, Error, ErrorCode, NamedTensor, Parameter, Tensor};
 
 use super::fault::name;
 
@@ -126,6 +126,21 @@ fn put_texts(
         None => Ok(()),
         Some(index) => Err(format!("data[{index}] is not UTF-8 text, which is all that JSON can hold")),
     }
+}
+
+/// A parameter of a response, whose name is for the refusal.
+pub(super) fn put_parameter(json: &mut Vec<u8>, key: &str, value: &Parameter) -> Result<(), Error> {
+    match value {
+        Parameter::Bool(value) => put(json, &[if *value { "true" } else { "false" }]),
+        Parameter::Int(value) => put_whole(json, *value),
+        Parameter::Double(value) if value.is_finite() => put_fraction(json, *value),
+        Parameter::Double(value) => {
+            let message = format!("response parameter '{}' is {value}, which JSON cannot hold", name(key));
+            return Err(Error::new(ErrorCode::PluginFailed, message));
+        }
+        Parameter::Text(value) => put_text(json, value),
+    }
+    Ok(())
 }
 
 pub(super) fn put(json: &mut Vec<u8>, pieces: &[&str]) {

@@ -1,0 +1,74 @@
+//! OpenAI's API: `POST /v1/embeddings`, and the list of models; the same below `/openai`.
+//!
+//! What fails on these paths does so in OpenAI's shape, whatever it was: see [`is_its`].
+
+use std::time::UNIX_EPOCH;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use vespid_types::{ModelName, ModelRef, Result};
+
+use super::Api;
+use super::body::read_body;
+use super::error::{Failed, Failure};
+use super::target::Target;
+use crate::wire::openai::{EmbeddingsRequest, Fault, ModelList, ModelObject, error_body};
+
+pub(super) async fn embeddings(State(api): State<Api>, body: Body) -> Result<Response, Failure> {
+    let body = read_body(body, api.max_body, 0).await?;
+    let asked = EmbeddingsRequest::read(&body)?;
+    let target = ModelRef { name: asked.model.clone(), version: None };
+    let model = api.predictor.model(&target).map_err(|error| Failure::from(error).in_field("model"))?;
+    let (request, answer) = asked.decode(model.signature())?;
+    let response = api.predictor.predict(&model, request).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer.encode(&response)?).into_response())
+}
+
+pub(super) async fn models(State(api): State<Api>) -> Json<ModelList> {
+    Json(list(&api))
+}
+
+pub(super) async fn model(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+) -> Result<Json<ModelObject>, Failure> {
+    Ok(Json(model_object(&api, &name)?))
+}
+
+/// The models that can be asked.
+pub(super) fn list(api: &Api) -> ModelList {
+    ModelList::new(api.model_names().iter().filter_map(|name| model_object(api, name).ok()).collect())
+}
+
+pub(super) fn model_object(api: &Api, name: &ModelName) -> Result<ModelObject> {
+    let model = api.predictor.model(&ModelRef { name: name.clone(), version: None })?;
+    let since = model.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(ModelObject::new(name.clone(), since.as_secs()))
+}
+
+impl From<Fault> for Failure {
+    fn from(Fault { error, field }: Fault) -> Self {
+        let failure = Self::from(error);
+        match field {
+            Some(field) => failure.in_field(field),
+            None => failure,
+        }
+    }
+}
+
+/// Whether a path is OpenAI's alone, and errors have its shape.
+pub(super) fn is_its(path: &str) -> bool {
+    path.starts_with("/openai/") || path == "/v1/embeddings"
+}
+
+/// An answer of such a path.
+pub(super) fn reshape(mut response: Response) -> Response {
+    let Some(Failed { error, field }) = response.extensions_mut().remove() else { return response };
+    let (mut parts, _) = response.into_parts();
+    let body = error_body(&error, field);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Response::from_parts(parts, Body::from(body))
+}

@@ -1,0 +1,84 @@
+//! Version 1 of the protocol: rows in, rows out; and the list of models, which is OpenAI's as well.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+use vespid_types::{Error, ErrorCode, ModelName, ModelRef};
+
+use super::Api;
+use super::body::{drain, read_for};
+use super::error::Failure;
+use super::openai;
+use super::target::Verbed;
+use crate::wire::openai::{ModelList, ModelObject};
+use crate::wire::v1;
+
+/// KServe's `GET /`, by which it sees whether the server lives.
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({"status": "alive"}))
+}
+
+/// The models, for KServe by `models` and for OpenAI by `data`.
+#[derive(Serialize)]
+pub(super) struct Models {
+    models: Vec<ModelName>,
+    #[serde(flatten)]
+    list: ModelList,
+}
+
+pub(super) async fn models(State(api): State<Api>) -> Json<Models> {
+    Json(Models { models: api.model_names(), list: openai::list(&api) })
+}
+
+/// A model, for KServe by `ready` and for OpenAI by the rest.
+#[derive(Serialize)]
+pub(super) struct Model {
+    name: ModelName,
+    ready: bool,
+    #[serde(flatten)]
+    object: ModelObject,
+}
+
+pub(super) async fn model(
+    State(api): State<Api>,
+    Verbed { name, verb }: Verbed,
+) -> Result<Json<Model>, Failure> {
+    match verb.as_deref() {
+        None => {}
+        Some("predict") => return Err(Failure::method_not_allowed(Some("POST"))),
+        Some(verb) => return Err(unknown(verb)),
+    }
+    let object = openai::model_object(&api, &name)?;
+    Ok(Json(Model { name, ready: true, object }))
+}
+
+pub(super) async fn predict(
+    State(api): State<Api>,
+    Verbed { name, verb }: Verbed,
+    body: Body,
+) -> Result<Response, Failure> {
+    match verb.as_deref() {
+        Some("predict") => {}
+        verb => {
+            drain(body).await;
+            return Err(verb.map_or_else(|| Failure::method_not_allowed(Some("GET,HEAD")), unknown));
+        }
+    }
+    let target = ModelRef { name, version: None };
+    let (model, body) = read_for(&api, &target, body).await?;
+    let request = v1::decode(&body, target, model.signature())?;
+    let response = api.predictor.predict(&model, request).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], v1::encode(&response)?).into_response())
+}
+
+fn unknown(verb: &str) -> Failure {
+    let message = format!(
+        "':{}' is not supported: a model takes ':predict'",
+        verb.chars().take(60).collect::<String>()
+    );
+    Error::new(ErrorCode::Unsupported, message).into()
+}
