@@ -14,6 +14,7 @@ mod clients;
 mod concurrency;
 mod connections;
 mod embed;
+mod generate;
 mod hostile;
 mod image_classify;
 mod iris;

@@ -98,7 +98,7 @@ fn encoding(headers: &HeaderMap) -> Result<Option<HeaderValue>, Failure> {
     } else if known("deflate") {
         Ok(Some(HeaderValue::from_static("deflate")))
     } else {
-        Err(Failure::unsupported_encoding(&String::from_utf8_lossy(value.as_bytes())))
+        Err(Failure::unsupported_encoding(String::from_utf8_lossy(value.as_bytes())))
     }
 }
 

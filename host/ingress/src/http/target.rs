@@ -20,9 +20,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(unreadable)?;
-        let name = find(&params, "model").unwrap_or_default().parse().map_err(invalid)?;
-        let version = find(&params, "version").map(str::parse).transpose().map_err(invalid)?;
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|error| unreadable(&error))?;
+        let name = find(&params, "model").unwrap_or_default().parse().map_err(|error| invalid(&error))?;
+        let version =
+            find(&params, "version").map(str::parse).transpose().map_err(|error| invalid(&error))?;
         Ok(Self(ModelRef { name, version }))
     }
 }
@@ -37,13 +39,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Verbed {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(unreadable)?;
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|error| unreadable(&error))?;
         let segment = find(&params, "model").unwrap_or_default();
         let (name, verb) = match segment.split_once(':') {
             Some((name, verb)) => (name, Some(verb.to_owned())),
             None => (segment, None),
         };
-        Ok(Self { name: name.parse().map_err(invalid)?, verb })
+        Ok(Self { name: name.parse().map_err(|error| invalid(&error))?, verb })
     }
 }
 
@@ -51,11 +54,11 @@ fn find<'a>(params: &'a RawPathParams, key: &str) -> Option<&'a str> {
     params.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
 }
 
-fn unreadable(error: RawPathParamsRejection) -> Failure {
+fn unreadable(error: &RawPathParamsRejection) -> Failure {
     Error::invalid(format!("the path cannot be read: {error}")).into()
 }
 
-fn invalid(error: InvalidId) -> Failure {
+fn invalid(error: &InvalidId) -> Failure {
     Error::invalid(error.to_string()).into()
 }
 

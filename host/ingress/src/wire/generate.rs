@@ -117,7 +117,8 @@ fn spread(shape: &[Extent], count: u64) -> Option<Shape> {
         Extent::Any => Some(product),
         Extent::Fixed(extent) => product.checked_mul(*extent),
     })?;
-    let rest = if fixed == 0 { u64::from(count == 0) } else { count / fixed };
+    // Nothing fills a shape that holds nothing, however often it is there.
+    let rest = count.checked_div(fixed).unwrap_or(1);
     if rest.checked_mul(fixed)? != count {
         return None;
     }

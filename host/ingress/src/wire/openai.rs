@@ -308,14 +308,14 @@ mod tests {
 
     use super::*;
 
-    fn signature(input: Value, outputs: Value) -> Signature {
-        serde_json::from_value(json!({"inputs": input, "outputs": outputs})).unwrap()
+    fn signature(inputs: &Value, outputs: &Value) -> Signature {
+        serde_json::from_value(json!({"inputs": inputs, "outputs": outputs})).unwrap()
     }
 
     fn embed() -> Signature {
         signature(
-            json!([{"name": "text", "datatype": "BYTES", "shape": [-1]}]),
-            json!([{"name": "embedding", "datatype": "FP32", "shape": [-1, 2]}]),
+            &json!([{"name": "text", "datatype": "BYTES", "shape": [-1]}]),
+            &json!([{"name": "embedding", "datatype": "FP32", "shape": [-1, 2]}]),
         )
     }
 
@@ -339,8 +339,8 @@ mod tests {
         let texts: Vec<_> = request.inputs[0].tensor.elements().contents().collect();
         assert_eq!(texts, [b"a", &b""[..], "ä\n".as_bytes()]);
         let rows = signature(
-            json!([{"name": "t", "datatype": "BYTES", "shape": [-1, 1]}]),
-            json!([{"name": "e", "datatype": "FP32", "shape": [-1, 2]}, {"name": "n", "datatype": "INT64", "shape": [-1, 1]}]),
+            &json!([{"name": "t", "datatype": "BYTES", "shape": [-1, 1]}]),
+            &json!([{"name": "e", "datatype": "FP32", "shape": [-1, 2]}, {"name": "n", "datatype": "INT64", "shape": [-1, 1]}]),
         );
         let (request, _) = super::tests::read(&json!({"model": "m", "input": ["a", "b"]}), &rows).unwrap();
         assert_eq!(request.inputs[0].tensor.shape()[..], [2, 1]);
@@ -386,7 +386,8 @@ mod tests {
             (json!([text]), json!([{"name": "e", "datatype": "FP32", "shape": [-1]}])),
             (json!([text]), json!([])),
         ] {
-            let error = read(&json!({"model": "m", "input": "a"}), &signature(inputs, outputs)).unwrap_err();
+            let error =
+                read(&json!({"model": "m", "input": "a"}), &signature(&inputs, &outputs)).unwrap_err();
             assert!(error.0.starts_with("model: 'm' does not answer embeddings") && error.1 == Some("model"));
         }
     }

@@ -47,22 +47,14 @@ fn put_values(
         Datatype::Bool => put_items(json, extents, data.iter(), |json, value| {
             put(json, &[if *value == 0 { "false" } else { "true" }]);
         }),
-        Datatype::Uint8 => put_items(json, extents, data.iter(), |json, value| put_whole(json, *value)),
-        Datatype::Int8 => {
-            put_items(json, extents, data.iter(), |json, value| put_whole(json, value.cast_signed()));
-        }
-        Datatype::Uint16 => {
-            put_numbers(json, extents, data, |json, b| put_whole(json, u16::from_le_bytes(b)))
-        }
-        Datatype::Uint32 => {
-            put_numbers(json, extents, data, |json, b| put_whole(json, u32::from_le_bytes(b)))
-        }
-        Datatype::Uint64 => {
-            put_numbers(json, extents, data, |json, b| put_whole(json, u64::from_le_bytes(b)))
-        }
-        Datatype::Int16 => put_numbers(json, extents, data, |json, b| put_whole(json, i16::from_le_bytes(b))),
-        Datatype::Int32 => put_numbers(json, extents, data, |json, b| put_whole(json, i32::from_le_bytes(b))),
-        Datatype::Int64 => put_numbers(json, extents, data, |json, b| put_whole(json, i64::from_le_bytes(b))),
+        Datatype::Uint8 => put_wholes(json, extents, data, u8::from_le_bytes),
+        Datatype::Uint16 => put_wholes(json, extents, data, u16::from_le_bytes),
+        Datatype::Uint32 => put_wholes(json, extents, data, u32::from_le_bytes),
+        Datatype::Uint64 => put_wholes(json, extents, data, u64::from_le_bytes),
+        Datatype::Int8 => put_wholes(json, extents, data, i8::from_le_bytes),
+        Datatype::Int16 => put_wholes(json, extents, data, i16::from_le_bytes),
+        Datatype::Int32 => put_wholes(json, extents, data, i32::from_le_bytes),
+        Datatype::Int64 => put_wholes(json, extents, data, i64::from_le_bytes),
         Datatype::Fp16 => return put_floats(json, extents, data, |b| f16::from_le_bytes(b).to_f32()),
         Datatype::Bf16 => return put_floats(json, extents, data, |b| bf16::from_le_bytes(b).to_f32()),
         Datatype::Fp32 => return put_floats(json, extents, data, f32::from_le_bytes),
@@ -72,13 +64,13 @@ fn put_values(
     Ok(())
 }
 
-fn put_numbers<const N: usize>(
+fn put_wholes<const N: usize, T: itoa::Integer>(
     json: &mut Vec<u8>,
     extents: Option<&[u64]>,
     data: &[u8],
-    put_one: impl Fn(&mut Vec<u8>, [u8; N]),
+    read: impl Fn([u8; N]) -> T,
 ) {
-    put_items(json, extents, data.as_chunks::<N>().0.iter(), |json, bytes| put_one(json, *bytes));
+    put_items(json, extents, data.as_chunks::<N>().0.iter(), |json, bytes| put_whole(json, read(*bytes)));
 }
 
 fn put_floats<const N: usize, F: Float>(
