@@ -15,6 +15,9 @@ use crate::{built, oip, wait};
 /// A port that the system chooses.
 pub const FREE: &str = "127.0.0.1:0";
 
+/// Arguments that let the system choose all ports.
+pub const FREE_PORTS: &[&str] = &["--http", FREE, "--grpc", FREE, "--admin", FREE];
+
 /// How much of a server's log a failed test shows.
 const SHOWN: usize = 100;
 
@@ -27,6 +30,7 @@ pub struct Home {
 pub struct Server {
     child: Child,
     http: String,
+    grpc: String,
     admin: String,
     log: PathBuf,
     /// Kept where the server alone uses it.
@@ -56,19 +60,21 @@ impl Home {
     #[must_use]
     pub fn start_with(&self, arguments: &[&str]) -> Server {
         let log = self.folder.path().join("log");
-        let mut child = serve(&self.store(), &[&["--http", FREE, "--admin", FREE], arguments].concat())
+        let mut child = serve(&self.store(), &[FREE_PORTS, arguments].concat())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
         let lines = lines(&mut child);
-        let mut server = Server { child, http: String::new(), admin: String::new(), log, home: None };
+        let [http, grpc, admin] = [(); 3].map(|()| String::new());
+        let mut server = Server { child, http, grpc, admin, log, home: None };
         let line = lines.recv_timeout(wait::LIMIT).expect("the server says where it listens");
         let words: Vec<&str> = line.split_whitespace().collect();
         let address = |word: &str, name: &str| word.strip_prefix(name).expect(&line).to_owned();
-        assert!(words.len() == 3 && words[0] == "listening", "{line}");
+        assert!(words.len() == 4 && words[0] == "listening", "{line}");
         server.http = address(words[1], "http=");
-        server.admin = address(words[2], "admin=");
+        server.grpc = address(words[2], "grpc=");
+        server.admin = address(words[3], "admin=");
         wait::until("the server is ready", || (server.get("/v2/health/ready").status == 200).then_some(()));
         server
     }
@@ -127,6 +133,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.http
+    }
+
+    /// Where clients that speak gRPC reach it, as a URL.
+    #[must_use]
+    pub fn grpc_url(&self) -> String {
+        format!("http://{}", self.grpc)
     }
 
     /// The URL of the port for probes.
@@ -223,7 +235,11 @@ impl Server {
     pub fn push(&self, model: &str) {
         let package = fs::read(built::package(model)).unwrap();
         // Triton's models have an underscore in their names, where folders have a dash.
-        let name = if model.starts_with("simple") { model.replace('-', "_") } else { model.to_owned() };
+        let name = if model.starts_with("simple") || model.starts_with("repeat") {
+            model.replace('-', "_")
+        } else {
+            model.to_owned()
+        };
         let answer = self.upload(&name, "1", &package);
         assert_eq!(answer.status, 201, "{answer}");
     }

@@ -33,7 +33,10 @@ impl Server {
     /// Starts one and waits until it listens. Its log goes to a file.
     pub(crate) fn start(cx: &Context, vespid: &Path, store: &Path, log: &Path) -> Result<Self> {
         let mut command = cx.command(vespid);
-        command.args(["serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--store"]).arg(store);
+        command.args(["serve", "--store"]).arg(store);
+        for port in ["--http", "--grpc", "--admin"] {
+            command.args([port, "127.0.0.1:0"]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(log)?);
         let child = command.spawn().with_context(|| format!("{} does not start", vespid.display()))?;
         let mut server = Self { child, address: Address { http: String::new(), admin: String::new() } };
@@ -122,7 +125,8 @@ mod tests {
 
     #[test]
     fn the_line_that_names_the_addresses_is_found() {
-        let address = Address::parse("listening http=127.0.0.1:4000 admin=127.0.0.1:4001\n");
+        let address =
+            Address::parse("listening http=127.0.0.1:4000 grpc=127.0.0.1:4002 admin=127.0.0.1:4001\n");
         let expected = Address { http: "127.0.0.1:4000".to_owned(), admin: "127.0.0.1:4001".to_owned() };
         assert_eq!(address, Some(expected));
         assert_eq!(Address::parse("listening http=127.0.0.1:4000"), None);

@@ -31,11 +31,11 @@ use crate::{onnxruntime, openvino};
 const AFTER_HELP: &str = "\
 Examples:
   vespid serve --store ./store
-  vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --admin 0.0.0.0:8002 --log-format json
+  vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
   VESPID_LOG=debug vespid serve --store ./store
 
-When the ports are open it prints a line `listening http=ADDRESS admin=ADDRESS` to standard output; its log goes to \
-standard error. Port 0 lets the system choose.";
+When the ports are open it prints a line `listening http=ADDRESS grpc=ADDRESS admin=ADDRESS` to standard output; its log \
+goes to standard error. Port 0 lets the system choose.";
 
 /// Room for plugin calls where nothing else is said.
 pub(crate) const DEFAULT_MAX_INSTANCES: u32 = 256;
@@ -50,10 +50,13 @@ pub(crate) struct ServeArgs {
     /// Where clients reach the server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     http: SocketAddr,
+    /// Where clients that speak gRPC reach the server
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
+    grpc: SocketAddr,
     /// Where probes reach the server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
     admin: SocketAddr,
-    /// How large the body of a request may be
+    /// How large the body of a request may be, and a gRPC message either way
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     max_body: ByteSize,
     /// How large an uploaded package may be
@@ -115,14 +118,22 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let api = build(args, stopped.clone())?;
     let http = bind(args.http).await.context("--http")?;
+    let grpc = bind(args.grpc).await.context("--grpc")?;
     let admin = bind(args.admin).await.context("--admin")?;
     // Before the server is announced: who reads that may send one at once.
     let mut signals = Signals::listen()?;
-    announce(&http, &admin)?;
+    announce(&http, &grpc, &admin)?;
     // Never told to stop: probes are answered until the process ends.
     let (_always, never) = watch::channel(false);
     let probes = listen(admin, vespid_ingress::admin_router(api.clone()), args.idle_timeout, never);
-    let clients = listen(http, vespid_ingress::router(api), args.idle_timeout, stopped);
+    let clients = async {
+        let grpc_router = vespid_ingress::grpc_router(api.clone())?;
+        tokio::try_join!(
+            listen(http, vespid_ingress::router(api), args.idle_timeout, stopped.clone()),
+            listen(grpc, grpc_router, args.idle_timeout, stopped),
+        )
+        .map(drop)
+    };
     tokio::pin!(probes, clients);
     tokio::select! {
         ended = &mut clients => return ended,
@@ -169,10 +180,10 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-fn announce(http: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
-    let (http, admin) = (http.local_addr()?, admin.local_addr()?);
-    tracing::info!(%http, %admin, "listening");
-    anstream::println!("listening http={http} admin={admin}");
+fn announce(http: &TcpListener, grpc: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
+    let (http, grpc, admin) = (http.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
+    tracing::info!(%http, %grpc, %admin, "listening");
+    anstream::println!("listening http={http} grpc={grpc} admin={admin}");
     Ok(())
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Contract: wire formats live in this crate and nowhere else; beyond it there are only the values of `vespid-types`.
 
+mod describe;
+mod grpc;
 mod http;
 pub mod wire;
 
+pub use grpc::{code, router as grpc_router};
 pub use http::{Api, admin_router, router, status};

@@ -38,7 +38,7 @@ class Server:
         command = [self.vespid, "serve", "--store", Path(self.folder.name, "store"), "--onnxruntime", self.onnxruntime]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+                [*command, *(word for port in ("--http", "--grpc", "--admin") for word in (port, "127.0.0.1:0"))],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

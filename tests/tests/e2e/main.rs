@@ -15,6 +15,7 @@ mod concurrency;
 mod connections;
 mod embed;
 mod generate;
+mod grpc;
 mod hostile;
 mod image_classify;
 mod iris;

@@ -8,7 +8,7 @@ use vespid_tests::archive::Archive;
 use vespid_tests::cli::run;
 use vespid_tests::http::{Raw, head};
 use vespid_tests::oip::{assert_setosa, flower, output, request};
-use vespid_tests::server::{FREE, Home, Server, repository_path, serve};
+use vespid_tests::server::{FREE, FREE_PORTS, Home, Server, repository_path, serve};
 use vespid_tests::wait;
 
 /// What the models of the store answer, as they wrote it.
@@ -152,9 +152,9 @@ fn a_server_that_cannot_start_says_why() {
     let server = home.start();
     let file = home.store().join("lock");
     let elsewhere = tempfile::tempdir().unwrap();
-    let taken = ["--http", server.address(), "--admin", FREE];
+    let taken = ["--http", server.address(), "--grpc", FREE, "--admin", FREE];
     for (store, arguments, code, message) in [
-        (&*home.store(), &["--http", FREE, "--admin", FREE][..], 1, "in use by another server"),
+        (&*home.store(), FREE_PORTS, 1, "in use by another server"),
         (elsewhere.path(), &taken, 1, "cannot listen on"),
         (&file, &[], 1, "create"),
         (elsewhere.path(), &["--max-body", "much"], 2, "--max-body"),

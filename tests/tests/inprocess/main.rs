@@ -1,4 +1,4 @@
-//! The serving core and its HTTP routes inside the test's own process, where what they count can be read.
+//! The serving core and its routes inside the test's own process, where what they count can be read.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -8,6 +8,7 @@
 )]
 
 mod copies;
+mod grpc;
 mod instances;
 mod pieces;
 
@@ -30,6 +31,7 @@ use vespid_types::ModelRef;
 /// A server without a socket.
 struct Host {
     router: Router,
+    grpc: Router,
     predictor: Predictor,
     repository: Repository,
     _dir: TempDir,
@@ -71,7 +73,8 @@ impl Host {
             max_body: ByteSize::gib(1),
             stopping: watch::channel(false).1,
         };
-        let host = Self { router: vespid_ingress::router(api), predictor, repository, _dir: dir };
+        let grpc = vespid_ingress::grpc_router(api.clone()).unwrap();
+        let host = Self { router: vespid_ingress::router(api), grpc, predictor, repository, _dir: dir };
         for model in models {
             let package = std::fs::read(built::package(model)).unwrap();
             host.push(&package_value(&package, "name"), package).await.unwrap();

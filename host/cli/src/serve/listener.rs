@@ -22,6 +22,10 @@ use tokio::sync::watch;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Requests of one HTTP/2 connection at once, others waiting at the client: as many as may be in flight by default, for
+/// clients that speak gRPC send all of theirs over one.
+const MAX_STREAMS: u32 = 1024;
+
 /// Serves until `stopped` turns true and what is in flight has ended. A connection on which no head of a request comes for
 /// `idle` is closed.
 pub(super) async fn listen(
@@ -38,7 +42,12 @@ pub(super) async fn listen(
         .accept_error_handler(not_accepted)
         .handle(handle.clone());
     server.http_builder().http1().header_read_timeout(idle);
-    server.http_builder().http2().keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+    server
+        .http_builder()
+        .http2()
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS);
     let serving = server.serve(router.into_make_service());
     tokio::pin!(serving);
     tokio::select! {

@@ -7,7 +7,6 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::{StreamExt, TryStreamExt};
-use vespid_serving::{IndexEntry, State as ModelStatus};
 use vespid_types::{BoxError, Error, ErrorCode};
 
 use super::error::Failure;
@@ -26,18 +25,7 @@ pub(super) async fn index(
             Error::invalid(format!("the index request is not {{\"ready\": bool}}: {error}"))
         })?
     };
-    let entries = api.predictor.index().into_iter();
-    let wanted = entries.filter(|entry| !request.ready || entry.state == ModelStatus::Ready);
-    Ok(Json(wanted.map(to_wire).collect()))
-}
-
-fn to_wire(entry: IndexEntry) -> RepositoryIndexEntry {
-    let state = match entry.state {
-        ModelStatus::Loading => ModelState::Loading,
-        ModelStatus::Ready => ModelState::Ready,
-        ModelStatus::Unavailable => ModelState::Unavailable,
-    };
-    RepositoryIndexEntry { name: entry.name, version: Some(entry.version), state, reason: entry.reason }
+    Ok(Json(api.index(request.ready)))
 }
 
 pub(super) async fn upload(

@@ -158,13 +158,19 @@ fn read_outputs(outputs: Vec<Object<Output>>, format: &mut OutputFormat) -> Resu
         }
         names.push(output.name);
     }
+    check_repeats(&names)?;
+    Ok(names)
+}
+
+/// Refuses outputs of which one is asked for twice.
+pub(crate) fn check_repeats(outputs: &[String]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
-    if names.len() > 1
-        && let Some(repeated) = names.iter().find(|output| !seen.insert(output.as_str()))
+    if outputs.len() > 1
+        && let Some(repeated) = outputs.iter().find(|output| !seen.insert(output.as_str()))
     {
         return Err(Error::invalid(format!("outputs: '{}' is asked for twice", name(repeated))));
     }
-    Ok(names)
+    Ok(())
 }
 
 fn no_shared_memory(at: std::fmt::Arguments<'_>) -> Error {

@@ -13,7 +13,7 @@ use vespid_types::Error;
 use super::json::InferRequest;
 
 /// Text of the caller's, at most `0` characters of it.
-pub(super) struct Clipped<'a>(pub(super) &'a str, pub(super) usize);
+pub(crate) struct Clipped<'a>(pub(crate) &'a str, pub(crate) usize);
 
 impl fmt::Display for Clipped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,12 +25,12 @@ impl fmt::Display for Clipped<'_> {
 }
 
 /// A name of the caller's, short enough for a message.
-pub(super) fn name(name: &str) -> Clipped<'_> {
+pub(crate) fn name(name: &str) -> Clipped<'_> {
     Clipped(name, 60)
 }
 
 /// Where an input stands, such as `inputs[0] 'INPUT0'`.
-pub(super) struct InputAt<'a>(pub(super) usize, pub(super) &'a str);
+pub(crate) struct InputAt<'a>(pub(crate) usize, pub(crate) &'a str);
 
 impl fmt::Display for InputAt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,7 +37,7 @@ impl OutputFormat {
         }
     }
 
-    pub(super) fn set_classes(&mut self, output: &str, classes: u64) {
+    pub(crate) fn set_classes(&mut self, output: &str, classes: u64) {
         self.classes.push((output.to_owned(), classes));
     }
 

@@ -11,7 +11,7 @@ mod data;
 mod decode;
 mod element;
 mod encode;
-mod fault;
+pub(crate) mod fault;
 mod format;
 pub mod generate;
 mod json;
@@ -25,9 +25,11 @@ pub mod statistics;
 pub mod v1;
 mod write;
 
+pub(crate) use decode::check_repeats;
 pub use decode::decode;
 pub use encode::{EncodedBody, encode, error_body};
 pub use format::OutputFormat;
+pub(crate) use json::{MAX_ENTRIES, MAX_RANK};
 
 /// The header, on requests and responses, that holds the length of the JSON before the binary tensors.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";

@@ -18,42 +18,42 @@ pub struct ModelStatisticsList {
 /// A version's counters.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModelStatistics {
-    name: ModelName,
-    version: Version,
-    last_inference: u64,
-    inference_count: u64,
-    execution_count: u64,
-    inference_stats: InferenceStatistics,
-    batch_stats: Vec<BatchStatistics>,
+    pub(crate) name: ModelName,
+    pub(crate) version: Version,
+    pub(crate) last_inference: u64,
+    pub(crate) inference_count: u64,
+    pub(crate) execution_count: u64,
+    pub(crate) inference_stats: InferenceStatistics,
+    pub(crate) batch_stats: Vec<BatchStatistics>,
     memory_usage: [(); 0],
     vespid: Own,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct InferenceStatistics {
-    success: Duration,
-    fail: Duration,
-    queue: Duration,
-    compute_input: Duration,
-    compute_infer: Duration,
-    compute_output: Duration,
-    cache_hit: Duration,
-    cache_miss: Duration,
+pub(crate) struct InferenceStatistics {
+    pub(crate) success: Duration,
+    pub(crate) fail: Duration,
+    pub(crate) queue: Duration,
+    pub(crate) compute_input: Duration,
+    pub(crate) compute_infer: Duration,
+    pub(crate) compute_output: Duration,
+    pub(crate) cache_hit: Duration,
+    pub(crate) cache_miss: Duration,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct BatchStatistics {
-    batch_size: u64,
-    compute_input: Duration,
-    compute_infer: Duration,
-    compute_output: Duration,
+pub(crate) struct BatchStatistics {
+    pub(crate) batch_size: u64,
+    pub(crate) compute_input: Duration,
+    pub(crate) compute_infer: Duration,
+    pub(crate) compute_output: Duration,
 }
 
 /// How often, and how many nanoseconds in all.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Duration {
-    count: u64,
-    ns: u64,
+pub(crate) struct Duration {
+    pub(crate) count: u64,
+    pub(crate) ns: u64,
 }
 
 impl Duration {

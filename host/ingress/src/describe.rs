@@ -1,0 +1,78 @@
+//! What the server says of itself, of its models and of their repository, whichever protocol asks.
+
+use vespid_serving::State;
+use vespid_types::{ModelRef, Result};
+
+use crate::Api;
+use crate::wire::metadata::{ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata};
+use crate::wire::statistics::ModelStatistics;
+
+/// The server's name, version and protocol extensions.
+pub(crate) fn server() -> ServerMetadata {
+    ServerMetadata {
+        name: "vespid".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        extensions: ["binary_tensor_data", "model_repository", "statistics"].map(str::to_owned).to_vec(),
+    }
+}
+
+impl Api {
+    /// Whether the server is ready: the models that it had at its start are loaded, and it has not been told to end.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.repository.is_loaded() && !*self.stopping.borrow()
+    }
+
+    /// What a model takes and gives, and its versions; of one version where one is named.
+    pub(crate) fn metadata(&self, target: ModelRef) -> Result<ModelMetadata> {
+        let model = self.predictor.model(&target)?;
+        let versions = match target {
+            ModelRef { version: Some(version), .. } => vec![version],
+            ModelRef { name, version: None } => self.predictor.ready_versions(&name),
+        };
+        Ok(ModelMetadata::new(model.name().clone(), versions, model.platform(), model.signature()))
+    }
+
+    /// What every version of every model has counted.
+    pub(crate) fn all_statistics(&self) -> Vec<ModelStatistics> {
+        let versions = self.predictor.index().into_iter();
+        let targets = versions.map(|entry| ModelRef { name: entry.name, version: Some(entry.version) });
+        targets.filter_map(|target| self.statistics_of(&target).ok()).collect()
+    }
+
+    /// What a version has counted; of all versions where none is named.
+    pub(crate) fn statistics(&self, target: &ModelRef) -> Result<Vec<ModelStatistics>> {
+        let versions = match target.version {
+            Some(version) => vec![version],
+            None => self.predictor.ready_versions(&target.name),
+        };
+        if versions.is_empty() {
+            // Says why there is none.
+            self.predictor.model(target)?;
+        }
+        let one =
+            |version| self.statistics_of(&ModelRef { name: target.name.clone(), version: Some(version) });
+        versions.into_iter().map(one).collect()
+    }
+
+    fn statistics_of(&self, target: &ModelRef) -> Result<ModelStatistics> {
+        let model = self.predictor.model(target)?;
+        Ok(ModelStatistics::new(model.name().clone(), model.version(), model.statistics()))
+    }
+
+    /// Every version of every model; of those only that can be called where `ready`.
+    pub(crate) fn index(&self, ready: bool) -> Vec<RepositoryIndexEntry> {
+        let entries = self.predictor.index().into_iter();
+        let wanted = entries.filter(|entry| !ready || entry.state == State::Ready);
+        let to_wire = wanted.map(|entry| RepositoryIndexEntry {
+            name: entry.name,
+            version: Some(entry.version),
+            state: match entry.state {
+                State::Loading => ModelState::Loading,
+                State::Ready => ModelState::Ready,
+                State::Unavailable => ModelState::Unavailable,
+            },
+            reason: entry.reason,
+        });
+        to_wire.collect()
+    }
+}

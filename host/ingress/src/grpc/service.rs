@@ -1,0 +1,158 @@
+//! The methods of the inference service, each a line or two over what answers it.
+
+use tonic::{Request, Response, Status, Streaming};
+use vespid_types::{Deadline, Error, ErrorCode};
+
+use super::proto::grpc_inference_service_server::GrpcInferenceService;
+use super::proto::*;
+use super::status::status;
+use super::{describe, infer, repository, settings, stream};
+use crate::Api;
+
+pub(super) struct Service {
+    pub(super) api: Api,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn answer<T>(result: Result<T, Error>) -> Answer<T> {
+    result.map(Response::new).map_err(|error| status(&error))
+}
+
+/// The caller's deadline, where it has set one.
+fn deadline<T>(request: &Request<T>) -> Option<Deadline> {
+    request.extensions().get().copied()
+}
+
+/// The answer to all that is about shared memory.
+fn no_shared_memory<T>() -> Answer<T> {
+    answer(Err(Error::new(
+        ErrorCode::Unsupported,
+        "shared memory is not supported: who may name a region would read and write it. Send tensors in the message; \
+         raw_input_contents are not copied",
+    )))
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Service {
+    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answer<ServerLiveResponse> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answer<ServerReadyResponse> {
+        Ok(Response::new(ServerReadyResponse { ready: self.api.is_ready() }))
+    }
+
+    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
+        let ModelReadyRequest { name, version } = request.into_inner();
+        answer(describe::is_ready(&self.api, &name, &version).map(|ready| ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answer<ServerMetadataResponse> {
+        Ok(Response::new(describe::server()))
+    }
+
+    async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        answer(describe::model(&self.api, &name, &version))
+    }
+
+    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
+        let deadline = deadline(&request);
+        answer(infer::infer(&self.api, request.into_inner(), deadline).await)
+    }
+
+    type ModelStreamInferStream = stream::Responses;
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<ModelInferRequest>>,
+    ) -> Answer<stream::Responses> {
+        let deadline = deadline(&request);
+        Ok(Response::new(stream::answer(&self.api, request, deadline)))
+    }
+
+    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
+        let ModelConfigRequest { name, version } = request.into_inner();
+        answer(describe::config(&self.api, &name, &version))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<ModelStatisticsRequest>,
+    ) -> Answer<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        answer(describe::statistics(&self.api, &name, &version))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<RepositoryIndexRequest>,
+    ) -> Answer<RepositoryIndexResponse> {
+        answer(repository::index(&self.api, &request.into_inner()))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Answer<RepositoryModelLoadResponse> {
+        answer(repository::load(&self.api, request.into_inner()).await)
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Answer<RepositoryModelUnloadResponse> {
+        answer(repository::unload(&self.api, request.into_inner()).await)
+    }
+
+    async fn trace_setting(&self, request: Request<TraceSettingRequest>) -> Answer<TraceSettingResponse> {
+        answer(settings::trace(&self.api, request.into_inner()))
+    }
+
+    async fn log_settings(&self, request: Request<LogSettingsRequest>) -> Answer<LogSettingsResponse> {
+        answer(settings::log(&self.api, request.into_inner()))
+    }
+
+    async fn system_shared_memory_status(
+        &self,
+        _: Request<SystemSharedMemoryStatusRequest>,
+    ) -> Answer<SystemSharedMemoryStatusResponse> {
+        no_shared_memory()
+    }
+
+    async fn system_shared_memory_register(
+        &self,
+        _: Request<SystemSharedMemoryRegisterRequest>,
+    ) -> Answer<SystemSharedMemoryRegisterResponse> {
+        no_shared_memory()
+    }
+
+    async fn system_shared_memory_unregister(
+        &self,
+        _: Request<SystemSharedMemoryUnregisterRequest>,
+    ) -> Answer<SystemSharedMemoryUnregisterResponse> {
+        no_shared_memory()
+    }
+
+    async fn cuda_shared_memory_status(
+        &self,
+        _: Request<CudaSharedMemoryStatusRequest>,
+    ) -> Answer<CudaSharedMemoryStatusResponse> {
+        no_shared_memory()
+    }
+
+    async fn cuda_shared_memory_register(
+        &self,
+        _: Request<CudaSharedMemoryRegisterRequest>,
+    ) -> Answer<CudaSharedMemoryRegisterResponse> {
+        no_shared_memory()
+    }
+
+    async fn cuda_shared_memory_unregister(
+        &self,
+        _: Request<CudaSharedMemoryUnregisterRequest>,
+    ) -> Answer<CudaSharedMemoryUnregisterResponse> {
+        no_shared_memory()
+    }
+}

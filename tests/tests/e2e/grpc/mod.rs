@@ -1,0 +1,8 @@
+//! The gRPC front, asked by a client that is generated from the same files.
+
+mod calls;
+mod client;
+mod describe;
+mod infer;
+mod shutdown;
+mod stream;
