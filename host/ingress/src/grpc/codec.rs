@@ -3,7 +3,7 @@
 //! Contract: a message of more than [`MAX_FIELDS`] fields is refused before it is read, so that what a request costs is
 //! bounded by its bytes: two bytes on the wire may stand for an input, which takes hundreds in memory. Cost: a look at each
 //! field's length; `bytes` fields are slices of the message, and an answer is written into one buffer of its size, the one
-//! copy on the way out. Left out on purpose: bounds inside of an input, where a field takes little more memory than bytes.
+//! copy on the way out. Left out on purpose: bounds inside of an input, where a field takes some ten times its bytes at most.
 
 use std::marker::PhantomData;
 

@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+use proptest::sample::Index;
+use prost::Message;
 use vespid_types::{Parameter, copied_bytes};
 
 use super::*;
@@ -61,9 +64,9 @@ fn raw_contents_lie_in_the_message() {
         raw_input_contents: vec![Bytes::from(data.clone()), Bytes::from(data)],
         ..request(vec![input("a", "UINT8", &[1 << 20]), input("b", "INT8", &[1 << 20])], &[])
     };
-    let message = Bytes::from(prost::Message::encode_to_vec(&sent));
+    let message = Bytes::from(sent.encode_to_vec());
     let span = message.as_ptr_range();
-    let read: ModelInferRequest = prost::Message::decode(message.clone()).unwrap();
+    let read = ModelInferRequest::decode(message.clone()).unwrap();
     let before = copied_bytes();
     let inputs = decode(read).unwrap().inputs;
     // What is noted is what the transport did before.
@@ -203,4 +206,26 @@ fn shared_memory_and_repeated_outputs_are_refused() {
     let twice = vec![output("y", Messages::new()), output("y", Messages::new())];
     assert_refused(outputs(twice), "outputs: 'y' is asked for twice");
     assert_refused(request(vec![InferInputTensor::default(); 1025], &[]), "inputs: more than 1024 entries");
+}
+
+proptest! {
+    #[test]
+    fn damaged_messages_are_read_or_refused(
+        damage in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..8),
+        end in any::<Index>(),
+    ) {
+        let contents = InferTensorContents { int_contents: vec![1, 2], ..InferTensorContents::default() };
+        let mut message = ModelInferRequest {
+            parameters: [("timeout".to_owned(), parameter(5))].into(),
+            ..request(vec![input("a", "INT32", &[2]), typed("INT8", &[2], contents)], &[&[0; 8]])
+        }
+        .encode_to_vec();
+        for (place, byte) in damage {
+            *place.get_mut(&mut message) = byte;
+        }
+        message.truncate(end.index(2 * message.len()));
+        if let Ok(message) = ModelInferRequest::decode(&message[..]) {
+            let _ = decode(message);
+        }
+    }
 }
