@@ -4,6 +4,8 @@ use vespid_serving::State;
 use vespid_types::{ModelRef, Result};
 
 use crate::Api;
+use crate::grpc::proto::ModelConfig;
+use crate::wire::config;
 use crate::wire::metadata::{ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata};
 use crate::wire::statistics::ModelStatistics;
 
@@ -12,7 +14,9 @@ pub(crate) fn server() -> ServerMetadata {
     ServerMetadata {
         name: "vespid".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        extensions: ["binary_tensor_data", "model_repository", "statistics"].map(str::to_owned).to_vec(),
+        extensions: ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
+            .map(str::to_owned)
+            .to_vec(),
     }
 }
 
@@ -30,6 +34,11 @@ impl Api {
             ModelRef { name, version: None } => self.predictor.ready_versions(&name),
         };
         Ok(ModelMetadata::new(model.name().clone(), versions, model.platform(), model.signature()))
+    }
+
+    /// How a version is configured.
+    pub(crate) fn config(&self, target: &ModelRef) -> Result<ModelConfig> {
+        Ok(config::describe(&*self.predictor.model(target)?))
     }
 
     /// What every version of every model has counted.
@@ -69,6 +78,7 @@ impl Api {
             state: match entry.state {
                 State::Loading => ModelState::Loading,
                 State::Ready => ModelState::Ready,
+                State::Unloading => ModelState::Unloading,
                 State::Unavailable => ModelState::Unavailable,
             },
             reason: entry.reason,

@@ -101,6 +101,7 @@ struct Lane {
     shared: Arc<Shared>,
     signature: Signature,
     graph: String,
+    max_rows: u64,
 }
 
 /// What the handles and the threads have in common.
@@ -126,7 +127,12 @@ impl LaneHandle {
             batching: AtomicBool::new(policy.max_rows > 1),
         });
         // Made first: where a thread cannot be started, its drop ends those that were.
-        let lane = Self(Arc::new(Lane { shared: Arc::clone(&shared), signature, graph: name.to_owned() }));
+        let lane = Self(Arc::new(Lane {
+            shared: Arc::clone(&shared),
+            signature,
+            graph: name.to_owned(),
+            max_rows: policy.max_rows,
+        }));
         for session in sessions {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -141,6 +147,12 @@ impl LaneHandle {
     #[must_use]
     pub fn signature(&self) -> &Signature {
         &self.0.signature
+    }
+
+    /// Rows of a batch at most; 1 where it makes none.
+    #[must_use]
+    pub fn max_rows(&self) -> u64 {
+        self.0.max_rows
     }
 
     #[cfg(test)]

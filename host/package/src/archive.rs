@@ -95,37 +95,45 @@ fn unpack_entry<R: Read>(entry: &mut Entry<'_, R>, into: &Path) -> Result<(), Pa
     }
     let path: PackagePath =
         relative.trim_end_matches('/').parse().map_err(|error| refused(format!("{error}")))?;
-    let target = into.join(&path);
-    // The folder is ours alone, so that a file in the way can only be another entry's.
-    let create_folder = |folder: &Path| {
-        fs::create_dir_all(folder).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                refused("a file of the package is where its folder would be".to_owned())
-            }
-            _ => PackageError::io("create", folder)(error),
-        })
-    };
     match kind {
-        EntryType::Directory => create_folder(&target),
+        EntryType::Directory => create_folder(&into.join(&path), refused),
         EntryType::Regular | EntryType::Continuous => {
-            if let Some(parent) = target.parent() {
-                create_folder(parent)?;
-            }
-            let mut file = match File::create_new(&target) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(refused("it is there twice".to_owned()));
-                }
-                created => created.map_err(PackageError::io("create", &target))?,
-            };
+            let mut file = create_file(into, &path, refused)?;
             let copied = io::copy(entry, &mut file).map_err(|error| damaged(&error))?;
             if copied != entry.size() {
                 return Err(PackageError::Archive { reason: format!("it ends in the middle of '{name}'") });
             }
-            file.sync_all().map_err(PackageError::io("write", &target))
+            file.sync_all().map_err(PackageError::io("write", into.join(&path)))
         }
         EntryType::Link | EntryType::Symlink => Err(refused("links are not allowed".to_owned())),
         _ => Err(refused("only files and folders are allowed".to_owned())),
     }
+}
+
+/// Makes a file that is not there yet, and the folders that it is in. `refused` makes the error where another file is in
+/// the way: the folder `into` is ours alone, so that it can only be the package's own.
+pub(crate) fn create_file(
+    into: &Path,
+    path: &PackagePath,
+    refused: impl Fn(String) -> PackageError,
+) -> Result<File, PackageError> {
+    let target = into.join(path);
+    if let Some(parent) = target.parent() {
+        create_folder(parent, &refused)?;
+    }
+    File::create_new(&target).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => refused("it is there twice".to_owned()),
+        _ => PackageError::io("create", target)(error),
+    })
+}
+
+fn create_folder(folder: &Path, refused: impl Fn(String) -> PackageError) -> Result<(), PackageError> {
+    fs::create_dir_all(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            refused("a file of the package is where its folder would be".to_owned())
+        }
+        _ => PackageError::io("create", folder)(error),
+    })
 }
 
 #[cfg(test)]

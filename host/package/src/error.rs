@@ -38,6 +38,18 @@ pub enum PackageError {
         /// What is wrong, with the field's name.
         reason: String,
     },
+    /// What a load says in place of the manifest does not suit the package.
+    #[error("config: {reason}")]
+    Override {
+        /// What, and why.
+        reason: String,
+    },
+    /// The files that came are no package.
+    #[error("the files are no package: {reason}")]
+    Files {
+        /// What is wrong.
+        reason: String,
+    },
     /// The manifest names a file that is not there.
     #[error("model.toml: {field} names '{file}', which the package does not hold")]
     MissingFile {
@@ -108,6 +120,8 @@ impl PackageError {
             | Self::Entry { .. }
             | Self::NoManifest
             | Self::Manifest { .. }
+            | Self::Override { .. }
+            | Self::Files { .. }
             | Self::MissingFile { .. }
             | Self::OtherModel { .. } => ErrorCode::InvalidArgument,
             Self::TooLarge { .. } => ErrorCode::TooLarge,

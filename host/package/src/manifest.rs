@@ -1,7 +1,8 @@
 //! `model.toml`: raw as it is written, then validated.
 //!
 //! Contract: unknown keys are errors, and each error names its key. A manifest that exists is consistent in itself; that
-//! its files are there is checked by [`crate::Store`].
+//! its files are there is checked by [`crate::Store`]. One that is not read but made, or changed, is checked in the same
+//! way (`Manifest::check`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
@@ -78,7 +79,7 @@ pub struct GraphManifest {
     pub batching: Batching,
 }
 
-fn one() -> NonZero<usize> {
+pub(crate) fn one() -> NonZero<usize> {
     NonZero::<usize>::MIN
 }
 
@@ -231,17 +232,10 @@ impl Manifest {
             config,
             labels,
         } = raw;
-        graphs.iter().try_for_each(check_graph)?;
-        check_graphs(&graphs, model.plugin.is_some())?;
-        check_limits(&limits)?;
-        check_instances(instances.as_ref(), model.plugin.is_some())?;
-        check_sequences(sequences.as_ref(), model.plugin.is_some())?;
-        check_specs("input", &inputs)?;
-        check_specs("output", &outputs)?;
-        if inputs.is_empty() != outputs.is_empty() {
-            return Err(invalid("give both [[input]] and [[output]], or neither"));
+        if instances.is_some() && model.plugin.is_none() {
+            return Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"));
         }
-        Ok(Self {
+        let manifest = Self {
             name: model.name,
             version: model.version,
             plugin: model.plugin,
@@ -254,7 +248,26 @@ impl Manifest {
             granted_models: grants.models,
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
             labels,
-        })
+        };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks that what it says is within limits and agrees with itself.
+    pub(crate) fn check(&self) -> Result<(), PackageError> {
+        self.graphs.iter().try_for_each(check_graph)?;
+        check_graphs(&self.graphs, self.plugin.is_some())?;
+        check_limits(&self.limits)?;
+        if self.instances.warm > MAX_WARM {
+            return Err(invalid("instances.warm: use 0 to 4096"));
+        }
+        check_sequences(self.sequences.as_ref(), self.plugin.is_some())?;
+        check_specs("input", &self.inputs)?;
+        check_specs("output", &self.outputs)?;
+        if self.inputs.is_empty() != self.outputs.is_empty() {
+            return Err(invalid("give both [[input]] and [[output]], or neither"));
+        }
+        Ok(())
     }
 
     /// The files that the manifest names, each with the field that names it.
@@ -334,16 +347,6 @@ fn check_limits(limits: &Limits) -> Result<(), PackageError> {
         return Err(invalid("limits.timeout: use more than 0 and at most 1h"));
     }
     Ok(())
-}
-
-fn check_instances(instances: Option<&Instances>, has_plugin: bool) -> Result<(), PackageError> {
-    match instances {
-        Some(_) if !has_plugin => {
-            Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"))
-        }
-        Some(instances) if instances.warm > MAX_WARM => Err(invalid("instances.warm: use 0 to 4096")),
-        _ => Ok(()),
-    }
 }
 
 fn check_sequences(sequences: Option<&Sequences>, has_plugin: bool) -> Result<(), PackageError> {

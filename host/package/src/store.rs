@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use vespid_types::{ModelName, Version};
 
 use crate::archive::{self, ArchiveLimits};
-use crate::{MANIFEST_FILE, Manifest, PackageError};
+use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, files};
 
 /// The folder, locked against other servers.
 #[derive(Debug)]
@@ -91,19 +91,30 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Stored>, PackageError> {
         let mut found = Vec::new();
         for model in read_dir(&self.root.join("models"))? {
-            let Some(name) = file_name(&model).and_then(|name| name.parse::<ModelName>().ok()) else {
-                continue;
-            };
-            if !model.is_dir() {
-                continue;
-            }
-            for dir in read_dir(&model)?.into_iter().filter(|dir| dir.is_dir()) {
-                if let Some(version) = file_name(&dir).and_then(|version| version.parse().ok()) {
-                    found.push(Stored { name: name.clone(), version, dir });
-                }
+            if let Some(name) = file_name(&model).and_then(|name| name.parse().ok()) {
+                found.extend(self.versions(&name)?);
             }
         }
         found.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        Ok(found)
+    }
+
+    /// Every package of one model, in order; none where the store does not know it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn versions(&self, name: &ModelName) -> Result<Vec<Stored>, PackageError> {
+        let model = self.root.join("models").join(name.as_str());
+        if !model.is_dir() {
+            return Ok(Vec::new());
+        }
+        let stored = |dir: PathBuf| {
+            let version = file_name(&dir)?.parse().ok()?;
+            Some(Stored { name: name.clone(), version, dir })
+        };
+        let dirs = read_dir(&model)?.into_iter().filter(|dir| dir.is_dir());
+        let mut found: Vec<Stored> = dirs.filter_map(stored).collect();
+        found.sort_by_key(|stored| stored.version);
         Ok(found)
     }
 
@@ -174,17 +185,41 @@ impl Staged {
         self.dir.path().join("package.tar")
     }
 
-    /// Unpacks the archive and checks it.
+    /// Unpacks the archive and checks what it holds.
     ///
     /// # Errors
     /// What is wrong with the archive, the manifest or the files.
     pub fn verify(self, limits: ArchiveLimits) -> Result<Verified, PackageError> {
-        let files = self.dir.path().join(UNPACKED);
-        fs::create_dir(&files).map_err(PackageError::io("create", &files))?;
+        let folder = self.unpacked()?;
         let archive = self.archive();
-        archive::unpack(&archive, &files, limits)?;
+        archive::unpack(&archive, &folder, limits)?;
         fs::remove_file(&archive).map_err(PackageError::io("remove", &archive))?;
-        Ok(Verified { manifest: read_manifest(&files)?, dir: self.dir })
+        Ok(Verified { manifest: read_manifest(&folder)?, dir: self.dir })
+    }
+
+    /// Checks files that came without an archive. Where they bring no manifest, one of this name and version is made.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest or the files.
+    pub fn verify_files(
+        self,
+        files: &PackageFiles,
+        (name, version): (&ModelName, Version),
+        limits: ArchiveLimits,
+    ) -> Result<Verified, PackageError> {
+        let folder = self.unpacked()?;
+        files::write(files, &folder, limits)?;
+        let brought = files.keys().any(|path| path.as_str() == MANIFEST_FILE);
+        let manifest = if brought { read_manifest(&folder)? } else { Manifest::made(name, version, files)? };
+        let package = Verified { manifest, dir: self.dir };
+        package.expect(name, version)?;
+        Ok(package)
+    }
+
+    fn unpacked(&self) -> Result<PathBuf, PackageError> {
+        let folder = self.dir.path().join(UNPACKED);
+        fs::create_dir(&folder).map_err(PackageError::io("create", &folder))?;
+        Ok(folder)
     }
 }
 
@@ -266,6 +301,8 @@ fn sync_dir(dir: &Path) -> Result<(), PackageError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     const LIMITS: ArchiveLimits = ArchiveLimits { size: bytesize::ByteSize::mib(1), entries: 16 };
@@ -298,9 +335,42 @@ mod tests {
         let store = Store::open(root.path()).unwrap();
         let listed = store.list().unwrap();
         assert_eq!(listed.len(), 1);
+        assert_eq!(store.versions(&listed[0].name).unwrap().len(), 1);
         assert!(listed[0].manifest().is_ok());
         store.remove(&listed[0].name, listed[0].version).unwrap();
         assert!(store.list().unwrap().is_empty());
+        assert!(read_dir(&store.staging()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn loose_files_are_a_package_of_the_name_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let (name, version) = ("m".parse().unwrap(), "7".parse().unwrap());
+        let verify = |files: &[(&str, &str)]| {
+            let files = files
+                .iter()
+                .map(|(path, data)| (path.parse().unwrap(), Bytes::copy_from_slice(data.as_bytes())))
+                .collect();
+            store.stage().unwrap().verify_files(&files, (&name, version), LIMITS)
+        };
+        let package = verify(&[("model.onnx", "graph"), ("more/labels.txt", "x")]).unwrap();
+        assert_eq!(fs::read(package.dir().join("more/labels.txt")).unwrap(), b"x");
+        assert_eq!(package.manifest().graphs[0].file.as_str(), "model.onnx");
+        drop(package);
+        let manifest = "[model]\nname = 'm'\nversion = '8'\nplugin = 'p.wasm'\n";
+        for (files, expected) in [
+            (
+                &[("model.toml", manifest), ("p.wasm", "")][..],
+                "is 'm' version 8; the request names 'm' version 7",
+            ),
+            (&[("model.toml", manifest)], "names 'p.wasm', which the package does not hold"),
+            (&[("a", "x"), ("a/b", "y")], "'a/b' is refused: a file of the package"),
+            (&[("a", &"x".repeat(2 << 20))], "larger than the limit"),
+        ] {
+            let error = verify(files).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
         assert!(read_dir(&store.staging()).unwrap().is_empty());
     }
 

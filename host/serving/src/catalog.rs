@@ -4,7 +4,7 @@
 //! the maps (of pointers), a lookup is two map look-ups.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Version};
@@ -16,8 +16,15 @@ use crate::ReadyModel;
 pub(crate) enum Entry {
     Loading,
     Ready(Arc<ReadyModel>),
-    Unavailable { reason: String },
+    /// Taken out of service. The calls that it has hold what is left of it.
+    Unloaded(Weak<ReadyModel>),
+    Unavailable {
+        reason: String,
+    },
 }
+
+/// Why a version that was taken out of service is not ready, in Triton's word.
+const UNLOADED: &str = "unloaded";
 
 /// The state of a version, without what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +33,9 @@ pub enum State {
     Loading,
     /// It answers requests.
     Ready,
-    /// It did not load.
+    /// It is out of service, and finishes the calls that it has.
+    Unloading,
+    /// It did not load, or is out of service.
     Unavailable,
 }
 
@@ -67,6 +76,7 @@ impl Catalog {
         match entry {
             Entry::Ready(ready) => Ok(Arc::clone(ready)),
             Entry::Loading => Err(unavailable(format!("model {model} is still loading; try again later"))),
+            Entry::Unloaded(_) => Err(out_of_service(model)),
             Entry::Unavailable { reason } => {
                 Err(unavailable(format!("model {model} is not ready: {reason}")))
             }
@@ -80,8 +90,9 @@ impl Catalog {
         versions.filter(|(_, entry)| matches!(entry, Entry::Ready(_))).map(|(version, _)| *version).collect()
     }
 
-    pub(crate) fn contains(&self, name: &ModelName, version: Version) -> bool {
-        self.models.load().get(name).is_some_and(|versions| versions.contains_key(&version))
+    /// What each version of a model is in.
+    pub(crate) fn versions(&self, name: &ModelName) -> BTreeMap<Version, Entry> {
+        self.models.load().get(name).cloned().unwrap_or_default()
     }
 
     pub(crate) fn index(&self) -> Vec<IndexEntry> {
@@ -90,6 +101,8 @@ impl Catalog {
             let (state, reason) = match entry {
                 Entry::Loading => (State::Loading, String::new()),
                 Entry::Ready(_) => (State::Ready, String::new()),
+                Entry::Unloaded(last) if last.strong_count() > 0 => (State::Unloading, String::new()),
+                Entry::Unloaded(_) => (State::Unavailable, UNLOADED.to_owned()),
                 Entry::Unavailable { reason } => (State::Unavailable, reason.clone()),
             };
             IndexEntry { name: name.clone(), version: *version, state, reason }
@@ -109,6 +122,16 @@ impl Catalog {
         self.models.store(Arc::new(models));
     }
 
+    /// As [`Catalog::set`]. The version answers no more, but for the calls that it has.
+    pub(crate) fn unload(&self, name: &ModelName, version: Version) {
+        let last = match self.versions(name).get(&version) {
+            Some(Entry::Ready(model)) => Arc::downgrade(model),
+            Some(Entry::Unloaded(last)) => Weak::clone(last),
+            _ => Weak::new(),
+        };
+        self.set(name, version, Entry::Unloaded(last));
+    }
+
     /// As [`Catalog::set`].
     pub(crate) fn remove(&self, name: &ModelName, version: Version) {
         let mut models = Models::clone(&self.models.load());
@@ -124,6 +147,16 @@ impl Catalog {
 
 fn unavailable(message: String) -> Error {
     Error::new(ErrorCode::Unavailable, message)
+}
+
+/// Triton's clients know it by how it begins.
+fn out_of_service(model: &ModelRef) -> Error {
+    let ModelRef { name, .. } = model;
+    let message = format!(
+        "Request for unknown model: {model} has no available versions: it was taken out of service; load it with POST \
+         /v2/repository/models/{name}/load"
+    );
+    Error::new(ErrorCode::NotFound, message)
 }
 
 fn unknown(model: &ModelRef, versions: Option<&BTreeMap<Version, Entry>>) -> Error {

@@ -14,6 +14,10 @@ mod stats;
 pub use catalog::{IndexEntry, State};
 pub use model::ReadyModel;
 pub use predictor::{Predictor, PredictorOptions, ResponseStream};
-pub use repository::{Repository, RepositoryOptions};
+pub use repository::{Agreement, LoadOptions, Repository, RepositoryOptions};
 pub use stats::{Span, Statistics};
 pub use vespid_engine::PluginUsage;
+pub use vespid_package::{
+    Batching, GraphManifest, InstanceGroup, Manifest, Overrides, PackageFiles, PackagePath, SequenceOverride,
+    Sequences, VersionPolicy, Waiting,
+};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
 use vespid_nn::{Backends, Computed, GraphSource, Graphs, LaneOptions, LoadedGraph};
-use vespid_package::{Batching, GraphManifest, Manifest, PackagePath};
+use vespid_package::{Batching, GraphManifest, Manifest, PackagePath, VersionPolicy};
 use vespid_types::{
     Deadline, Device, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
     Result, Signature, Version,
@@ -24,6 +24,9 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ReadyModel {
     name: ModelName,
     version: Version,
+    manifest: Manifest,
+    /// Where a load said something in place of `model.toml`: which versions it asked for.
+    overridden: Option<VersionPolicy>,
     signature: Signature,
     timeout: Duration,
     platform: String,
@@ -56,7 +59,7 @@ impl CompiledModel {
     pub(crate) fn build(
         engine: &Engine,
         backends: &Backends,
-        manifest: Manifest,
+        mut manifest: Manifest,
         dir: &Path,
         peers: Arc<dyn Peers>,
     ) -> Result<Self> {
@@ -70,7 +73,7 @@ impl CompiledModel {
                     model: manifest.name.clone(),
                     version: manifest.version,
                     written: Signature { inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone() },
-                    graphs,
+                    graphs: graphs.clone(),
                     config: manifest.config.clone(),
                     memory_limit: manifest.limits.memory,
                     instances: PoolOptions {
@@ -96,6 +99,9 @@ impl CompiledModel {
             }
             (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
         };
+        for graph in &mut manifest.graphs {
+            fill_in(graph, &graphs)?;
+        }
         let labels = read_labels(&manifest, dir)?;
         Ok(Self { manifest, platform, labels, body })
     }
@@ -109,8 +115,7 @@ impl CompiledModel {
             }
             Body::Native(graph) => graph.lane.signature().clone(),
         };
-        let Manifest { name, version, inputs, outputs, limits, sequences, .. } = manifest;
-        let written = Signature { inputs, outputs };
+        let written = Signature { inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone() };
         if written != Signature::default() && written != described {
             return Err(Error::invalid(format!(
                 "[[input]] and [[output]] of model.toml say {written:?}; the model itself says {described:?}"
@@ -123,18 +128,29 @@ impl CompiledModel {
         }
         let counters = Counters::default();
         Ok(ReadyModel {
-            name,
-            version,
+            name: manifest.name.clone(),
+            version: manifest.version,
             signature: described,
-            timeout: limits.timeout,
+            timeout: manifest.limits.timeout,
+            sequences: manifest.sequences.map(Sequences::new),
+            manifest,
+            overridden: None,
             platform,
             labels,
             body,
-            sequences: sequences.map(Sequences::new),
             counters,
             since: SystemTime::now(),
         })
     }
+}
+
+/// Writes into the manifest what was chosen where it leaves the choice.
+fn fill_in(graph: &mut GraphManifest, graphs: &Graphs) -> Result<()> {
+    let LoadedGraph { lane, backend, device } = graphs.get(&graph.name)?;
+    graph.backend = Some(*backend);
+    graph.device = *device;
+    graph.batching.max_rows = Some(lane.max_rows());
+    Ok(())
 }
 
 /// What keeps a plugin from describing itself is the package's fault, unless there was no room to ask it.
@@ -220,6 +236,24 @@ impl ReadyModel {
     #[must_use]
     pub fn labels(&self, output: &str) -> Option<&[String]> {
         self.labels.get(output).map(Vec::as_slice)
+    }
+
+    /// What `model.toml` says, and what a load said in its place; where both leave a choice, what was chosen.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Where a load said something in place of `model.toml`: which versions it asked for.
+    #[must_use]
+    pub fn overridden(&self) -> Option<&VersionPolicy> {
+        self.overridden.as_ref()
+    }
+
+    /// The same, loaded with something in place of `model.toml`.
+    pub(crate) fn overridden_by(mut self, versions: VersionPolicy) -> Self {
+        self.overridden = Some(versions);
+        self
     }
 
     /// What it has done so far.

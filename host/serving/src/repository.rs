@@ -1,9 +1,13 @@
-//! The repository: packages come in, are compiled, become ready, and go.
+//! The repository: packages come in, are compiled, become ready, are taken out of service and brought back, and go.
 //!
 //! Contract: one task owns the store and writes the catalog; [`Repository`] reaches it by a bounded channel. A package is
 //! received, verified, compiled and described before the task puts it in its place, and is in the catalog when it is: at
 //! no time is a half-made version visible. Cost: at most two packages compile at once, on blocking threads.
 
+mod load;
+mod task;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,15 +17,18 @@ use futures_util::{Stream, StreamExt};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 use vespid_engine::Engine;
 use vespid_nn::Backends;
-use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store, Stored, Verified};
+use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
-use crate::catalog::Entry;
 use crate::model::{CompiledModel, ReadyModel};
 use crate::predictor::Predictor;
+
+use load::Turns;
+pub use load::{Agreement, LoadOptions};
+use task::Command;
 
 const COMPILE_AT_ONCE: usize = 2;
 const COMMANDS_WAITING: usize = 64;
@@ -52,11 +59,7 @@ struct Shared {
     limits: ArchiveLimits,
     compiling: Semaphore,
     loaded: AtomicBool,
-}
-
-enum Command {
-    Commit { package: Box<Verified>, ready: Arc<ReadyModel>, reply: oneshot::Sender<Result<()>> },
-    Remove { name: ModelName, version: Version, reply: oneshot::Sender<Result<()>> },
+    turns: Turns,
 }
 
 impl Repository {
@@ -76,9 +79,10 @@ impl Repository {
             limits,
             compiling: Semaphore::new(COMPILE_AT_ONCE),
             loaded: AtomicBool::new(false),
+            turns: Turns::default(),
         });
         let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
-        tokio::spawn(serve(Arc::clone(&shared), stored, inbox));
+        tokio::spawn(task::serve(Arc::clone(&shared), stored, inbox));
         Ok(Self { commands, shared })
     }
 
@@ -102,7 +106,7 @@ impl Repository {
     where
         S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
     {
-        if self.shared.predictor.catalog().contains(&name, version) {
+        if self.shared.store.contains(&name, version) {
             return Err(PackageError::Exists { name, version }.into());
         }
         let staged = self.receive(body).await?;
@@ -121,6 +125,7 @@ impl Repository {
             .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
         let ready = Arc::new(ready);
         let package = Box::new(package);
+        let _turn = self.shared.turns.take(&name).await;
         self.ask(|reply| Command::Commit { package, ready, reply }).await
     }
 
@@ -129,6 +134,7 @@ impl Repository {
     /// # Errors
     /// `NOT_FOUND`, or what the file system says.
     pub async fn remove(&self, name: ModelName, version: Version) -> Result<()> {
+        let _turn = self.shared.turns.take(&name).await;
         self.ask(|reply| Command::Remove { name, version, reply }).await
     }
 
@@ -154,7 +160,7 @@ impl Repository {
         Ok(staged)
     }
 
-    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
         let stopped = || Error::new(ErrorCode::Unavailable, "the server is shutting down");
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| stopped())?;
@@ -169,7 +175,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 }
 
 impl Shared {
-    async fn load(&self, manifest: Manifest, dir: std::path::PathBuf) -> Result<ReadyModel> {
+    async fn load(&self, manifest: Manifest, dir: PathBuf) -> Result<ReadyModel> {
         let _turn = self
             .compiling
             .acquire()
@@ -180,69 +186,4 @@ impl Shared {
             blocking(move || CompiledModel::build(&engine, &backends, manifest, &dir, peers)).await?;
         compiled.describe().await
     }
-
-    async fn load_stored(self: Arc<Self>, stored: Stored) -> (Stored, Entry) {
-        let folder = stored.clone();
-        let entry = async {
-            let manifest = blocking(move || Ok(folder.manifest()?)).await?;
-            self.load(manifest, stored.dir.clone()).await
-        };
-        let entry = match entry.await {
-            Ok(ready) => Entry::Ready(Arc::new(ready)),
-            Err(error) => Entry::Unavailable { reason: format!("failed to load: {error}") },
-        };
-        (stored, entry)
-    }
-}
-
-async fn serve(shared: Arc<Shared>, stored: Vec<Stored>, mut inbox: mpsc::Receiver<Command>) {
-    load_all(&shared, stored).await;
-    shared.loaded.store(true, Ordering::Release);
-    while let Some(command) = inbox.recv().await {
-        match command {
-            Command::Commit { package, ready, reply } => {
-                let _ = reply.send(commit(&shared, *package, ready).await);
-            }
-            Command::Remove { name, version, reply } => {
-                let _ = reply.send(remove(&shared, name, version).await);
-            }
-        }
-    }
-}
-
-async fn load_all(shared: &Arc<Shared>, stored: Vec<Stored>) {
-    let catalog = shared.predictor.catalog();
-    let mut loading = JoinSet::new();
-    for package in stored {
-        catalog.set(&package.name, package.version, Entry::Loading);
-        loading.spawn(Arc::clone(shared).load_stored(package));
-    }
-    while let Some(loaded) = loading.join_next().await {
-        match loaded {
-            Ok((Stored { name, version, .. }, entry)) => {
-                match &entry {
-                    Entry::Unavailable { reason } => tracing::error!(model = %name, %version, "{reason}"),
-                    _ => tracing::info!(model = %name, %version, "ready"),
-                }
-                catalog.set(&name, version, entry);
-            }
-            Err(error) => tracing::error!("loading a stored package ended early: {error}"),
-        }
-    }
-}
-
-async fn commit(shared: &Arc<Shared>, package: Verified, ready: Arc<ReadyModel>) -> Result<()> {
-    let store = Arc::clone(&shared.store);
-    let Stored { name, version, .. } = blocking(move || Ok(store.commit(package)?)).await?;
-    shared.predictor.catalog().set(&name, version, Entry::Ready(ready));
-    tracing::info!(model = %name, %version, "ready");
-    Ok(())
-}
-
-async fn remove(shared: &Arc<Shared>, name: ModelName, version: Version) -> Result<()> {
-    let (store, removed) = (Arc::clone(&shared.store), name.clone());
-    blocking(move || Ok(store.remove(&removed, version)?)).await?;
-    shared.predictor.catalog().remove(&name, version);
-    tracing::info!(model = %name, %version, "removed");
-    Ok(())
 }

@@ -79,6 +79,14 @@ impl fmt::Display for ModelName {
 #[serde(try_from = "String", into = "String")]
 pub struct Version(u64);
 
+impl Version {
+    /// The number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl FromStr for Version {
     type Err = InvalidId;
 

@@ -19,6 +19,7 @@ mod grpc;
 mod hostile;
 mod image_classify;
 mod iris;
+mod load;
 mod mutation;
 mod openai;
 mod openvino;

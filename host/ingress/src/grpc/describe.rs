@@ -124,7 +124,6 @@ fn duration(Duration { count, ns }: Duration) -> Option<StatisticDuration> {
 }
 
 /// A model's configuration in Triton's words.
-pub(super) fn config(_api: &Api, model: &str, version: &str) -> Result<ModelConfigResponse, Error> {
-    let target = target(model, version)?;
-    Err(Error::new(ErrorCode::Unsupported, format!("the configuration of {target} is not supported yet")))
+pub(super) fn config(api: &Api, model: &str, version: &str) -> Result<ModelConfigResponse, Error> {
+    Ok(ModelConfigResponse { config: Some(api.config(&target(model, version)?)?) })
 }

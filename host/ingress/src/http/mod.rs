@@ -64,6 +64,8 @@ pub fn router(api: Api) -> Router {
         .route("/v2/models", get(metadata::models))
         .route("/v2/models/stats", get(metadata::all_statistics))
         .route("/v2/repository/index", post(repository::index))
+        .route("/v2/repository/models/{model}/load", post(repository::load))
+        .route("/v2/repository/models/{model}/unload", post(repository::unload))
         .route(
             "/v2/repository/models/{model}/versions/{version}",
             put(repository::upload).delete(repository::remove),
@@ -72,6 +74,7 @@ pub fn router(api: Api) -> Router {
         routes = routes
             .route(&path(""), get(metadata::model))
             .route(&path("/ready"), get(metadata::model_ready))
+            .route(&path("/config"), get(repository::config))
             .route(&path("/stats"), get(metadata::statistics))
             .route(&path("/infer"), post(infer::infer))
             .route(&path("/generate"), post(generate::generate))

@@ -1,30 +1,28 @@
-//! The model repository: its index, uploads and removals.
+//! The model repository: its index, what is loaded and unloaded, uploads and removals; and how a version is configured.
 //!
 //! Uploads are Vespid's own: `PUT` of a package as a tar to `/v2/repository/models/{model}/versions/{version}`.
 
 use axum::Json;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::{StreamExt, TryStreamExt};
-use vespid_types::{BoxError, Error, ErrorCode};
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use vespid_types::{BoxError, Error, ErrorCode, ModelRef};
 
 use super::error::Failure;
-use super::target::VersionedTarget;
-use super::{Api, drain};
-use crate::wire::metadata::{ModelState, RepositoryIndexEntry, RepositoryIndexRequest};
+use super::target::{Target, VersionedTarget};
+use super::{Api, drain, read_body};
+use crate::wire;
+use crate::wire::metadata::{ModelState, RepositoryIndexEntry};
 
 pub(super) async fn index(
     State(api): State<Api>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Vec<RepositoryIndexEntry>>, Failure> {
-    let request = if body.is_empty() {
-        RepositoryIndexRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            Error::invalid(format!("the index request is not {{\"ready\": bool}}: {error}"))
-        })?
-    };
+    let body = read_body(body, api.max_body, 0).await?;
+    let request = wire::repository::decode_index(&body)?;
     Ok(Json(api.index(request.ready)))
 }
 
@@ -60,4 +58,37 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Failure> {
     api.repository.remove(name, version).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Brings a model back into service, as it is stored or otherwise.
+pub(super) async fn load(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    let body = read_body(body, api.max_body, 0).await?;
+    let model = name.clone();
+    // Files may be large.
+    let options = spawn_blocking(move || wire::repository::decode_load(&model, &body))
+        .await
+        .map_err(|error| Error::internal("a task failed").with_source(error))??;
+    api.repository.load(name, options).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Takes a model out of service.
+pub(super) async fn unload(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    let body = read_body(body, api.max_body, 0).await?;
+    wire::repository::check_unload(&body)?;
+    api.repository.unload(name).await?;
+    Ok(StatusCode::OK)
+}
+
+/// How a version is configured, in Triton's words.
+pub(super) async fn config(State(api): State<Api>, Target(target): Target) -> Result<Json<Value>, Failure> {
+    Ok(Json(wire::config::to_json(&api.config(&target)?)?))
 }

@@ -76,7 +76,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 /// An object's fields as they stand, at most [`MAX_ENTRIES`].
 pub(super) struct Fields<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
 
@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 /// Text that is borrowed where it has no escapes, which serde does for a field of a struct alone.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// Reads a body that is JSON and nothing else; `what` it is to be, for messages.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, Error> {

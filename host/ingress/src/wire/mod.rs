@@ -7,6 +7,7 @@
 //! Left out on purpose: headers other than the JSON's length, compression, routes, and shared memory, which is refused.
 
 pub mod classification;
+pub(crate) mod config;
 mod data;
 mod decode;
 mod element;
@@ -19,6 +20,7 @@ pub mod metadata;
 pub mod openai;
 pub mod options;
 mod raw;
+pub(crate) mod repository;
 mod request;
 mod rows;
 pub mod statistics;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vespid_types::{Deadline, Error, Parameter, Parameters, Priority, Sequence, SequenceId};
 
 /// The levels of `priority` that a request can ask for.
-const LEVELS: i64 = 100;
+pub(crate) const LEVELS: i64 = 100;
 
 /// What a request's parameters say to the server.
 #[derive(Debug, Default, PartialEq)]
