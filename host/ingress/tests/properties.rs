@@ -7,9 +7,10 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::Index;
-    use vespid_ingress::wire::{EncodedBody, OutputFormat, decode, encode};
+    use vespid_ingress::wire::{EncodedBody, OutputFormat, decode, encode, generate, openai, v1};
     use vespid_types::{
-        Datatype, ModelRef, NamedTensor, Parameter, Parameters, Request, Response, Shape, Signature, Tensor,
+        Datatype, Extent, ModelRef, NamedTensor, Parameter, Parameters, Request, Response, Shape, Signature,
+        Tensor, TensorSpec,
     };
 
     /// A tensor that JSON can hold: finite numbers, and text.
@@ -147,6 +148,105 @@ mod tests {
                 prop_assert_eq!(&request.inputs[0].tensor.shape()[..], &shape[..]);
             }
         }
+    }
+
+    /// A model of one input and of one output, of the same datatype and shape.
+    fn one_in_one_out(datatype: Datatype, rank: usize) -> Signature {
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            datatype,
+            shape: vec![Extent::Any; rank],
+            optional: false,
+        };
+        Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn rows_that_are_written_read_back(tensor in tensor(), named in any::<bool>()) {
+            // Of what is empty the shape is not to be seen, and a single value is no row.
+            prop_assume!(!tensor.is_empty() && !tensor.shape().is_empty());
+            let mut outputs = vec![NamedTensor { name: "x".into(), tensor: tensor.clone() }];
+            if named {
+                outputs.push(outputs[0].clone());
+                outputs[1].name = "z".into();
+            }
+            let (model, version) = ("m".parse().unwrap(), "1".parse().unwrap());
+            let response = Response { model, version, id: None, parameters: Parameters::new(), outputs };
+            let written = v1::encode(&response).unwrap();
+            let rows = String::from_utf8(written.to_vec()).unwrap().replacen("predictions", "instances", 1);
+            let mut signature = one_in_one_out(tensor.datatype(), tensor.shape().len());
+            if named {
+                signature.inputs.push(TensorSpec { name: "z".into(), ..signature.inputs[0].clone() });
+            }
+            let target = ModelRef { name: "m".parse().unwrap(), version: None };
+            let request = v1::decode(rows.as_bytes(), target, &signature).unwrap();
+            prop_assert_eq!(request.inputs.len(), if named { 2 } else { 1 });
+            for input in request.inputs {
+                prop_assert_eq!(&input.tensor, &tensor);
+            }
+        }
+
+        #[test]
+        fn rows_and_values_of_any_form_are_read_or_refused(
+            text in "[\\[\\],:{}0-9e.\\-\" txb64\\\\]{0,40}",
+            datatype in proptest::sample::select(&Datatype::ALL[..]),
+            rank in 0..3_usize,
+        ) {
+            let signature = one_in_one_out(datatype, rank);
+            let target = || ModelRef { name: "m".parse().unwrap(), version: None };
+            let body = format!(r#"{{"instances":[{text}],"x":[{text}],"model":"m","input":[{text}]}}"#);
+            let refusals = [
+                v1::decode(body.as_bytes(), target(), &signature).err(),
+                generate::decode(body.as_bytes(), target(), &signature).err(),
+                openai::EmbeddingsRequest::read(body.as_bytes())
+                    .and_then(|request| request.decode(&signature))
+                    .err()
+                    .map(|fault| fault.error),
+            ];
+            for error in refusals.into_iter().flatten() {
+                prop_assert!(!error.message().is_empty() && error.message().len() < 2000);
+            }
+        }
+    }
+
+    #[test]
+    fn bombs_in_rows_and_values_are_refused_with_a_short_message() {
+        let mebibyte = 1 << 20;
+        let nested = format!("{}{}", "[".repeat(mebibyte), "]".repeat(mebibyte));
+        let objects = format!("{}1{}", "{\"a\":".repeat(mebibyte), "}".repeat(mebibyte));
+        let fields = (0..100_000).map(|n| format!("\"{n}\":0,")).collect::<String>();
+        let long = "x".repeat(mebibyte);
+        let target = || ModelRef { name: "m".parse().unwrap(), version: None };
+        let signature = one_in_one_out(Datatype::Fp32, 2);
+        for value in [
+            nested.clone(),
+            format!("[{objects}]"),
+            objects,
+            format!("[{{{fields}\"a\":0}}]"),
+            format!("[\"{long}\"]"),
+            format!("[{{\"{long}\":1}}]"),
+            format!("[[1],{nested}]"),
+            format!("[[{}1]]", "1,".repeat(mebibyte)),
+        ] {
+            let rows = format!(r#"{{"instances":{value}}}"#);
+            if let Err(error) = v1::decode(rows.as_bytes(), target(), &signature) {
+                assert!(error.message().len() < 1000, "{}", error.message().len());
+            }
+            let values = format!(r#"{{"x":{value},"parameters":{{"x":{value}}}}}"#);
+            if let Err(error) = generate::decode(values.as_bytes(), target(), &signature) {
+                assert!(error.message().len() < 1000, "{}", error.message().len());
+            }
+            let texts = format!(r#"{{"model":"m","input":{value}}}"#);
+            let read = openai::EmbeddingsRequest::read(texts.as_bytes());
+            if let Err(fault) = read.and_then(|request| request.decode(&one_in_one_out(Datatype::Bytes, 1))) {
+                assert!(fault.error.message().len() < 1000);
+            }
+        }
+        let many = format!("{{{fields}\"a\":0}}");
+        assert!(generate::decode(many.as_bytes(), target(), &signature).is_err());
     }
 
     #[test]

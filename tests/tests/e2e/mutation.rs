@@ -7,7 +7,7 @@ use vespid_tests::oip::{assert_setosa, flower, input, kind};
 use vespid_tests::random::Random;
 use vespid_tests::server::Server;
 
-const REQUESTS: usize = 3000;
+const REQUESTS: usize = 5000;
 const PACKAGES: usize = 400;
 const GRAPHS: usize = 400;
 const COMPONENTS: usize = 60;
@@ -26,28 +26,55 @@ fn check(answer: &Answer, what: &str) {
 
 #[test]
 fn damaged_requests() {
-    let server = Server::with(&["iris", "iris-native", "simple-identity", "wrong-output"]);
+    let server = Server::with(&["iris", "iris-native", "simple-identity", "wrong-output", "embed"]);
     let mut random = Random::new(1);
-    let requests: [(&str, Value, &[u8]); 5] = [
-        ("iris", flower(), b""),
-        ("iris-native", binary("measurements", "FP32", &[1, 4], 16), &[0x40; 16]),
+    let requests: [(&str, Value, &[u8]); 9] = [
+        ("/v2/models/iris/infer", flower(), b""),
+        ("/v2/models/iris-native/infer", binary("measurements", "FP32", &[1, 4], 16), &[0x40; 16]),
         (
-            "simple_identity",
+            "/v2/models/simple_identity/infer",
             json!({"id": "1", "inputs": [input("INPUT0", "BYTES", &[1, 2], json!([["a", "b"]]))], "outputs": [{"name": "OUTPUT0", "parameters": {"binary_data": true}}]}),
             b"",
         ),
-        ("simple_identity", binary("INPUT0", "BYTES", &[2, 1], 10), b"\x01\0\0\0a\x01\0\0\0b"),
-        ("wrong-output", kind(0), b""),
+        (
+            "/v2/models/simple_identity/infer",
+            binary("INPUT0", "BYTES", &[2, 1], 10),
+            b"\x01\0\0\0a\x01\0\0\0b",
+        ),
+        ("/v2/models/wrong-output/infer", kind(0), b""),
+        ("/v1/models/iris:predict", json!({"instances": [[5.1, 3.5, 1.4, 0.2], {"measurements": [1]}]}), b""),
+        (
+            "/v1/models/simple_identity:predict",
+            json!({"instances": [{"INPUT0": ["a", {"b64": "/w=="}]}, {"INPUT0": ["b", ""]}]}),
+            b"",
+        ),
+        (
+            "/v2/models/iris/generate",
+            json!({"id": "1", "measurements": [5.1, 3.5, 1.4, 0.2], "parameters": {"t": 0.5}}),
+            b"",
+        ),
+        (
+            "/openai/v1/embeddings",
+            json!({"model": "embed", "input": ["a", ""], "encoding_format": "base64", "dimensions": 384}),
+            b"",
+        ),
     ];
     for number in 0..REQUESTS {
-        let (model, json, data) = random.of(&requests);
+        let (path, json, data) = random.of(&requests);
         let json = serde_json::to_vec(json).unwrap();
         let length = json.len().to_string();
         let body = random.damage(&[&json, *data].concat());
         let headers = [("inference-header-content-length", length.as_str())];
         let headers = if data.is_empty() { &[][..] } else { &headers };
-        let answer = server.send("POST", &format!("/v2/models/{model}/infer"), headers, &body);
-        check(&answer, &format!("request {number}: {}", String::from_utf8_lossy(&body)));
+        let answer = server.send("POST", path, headers, &body);
+        let what = format!("request {number} to {path}: {}", String::from_utf8_lossy(&body));
+        if path.starts_with("/openai") {
+            let json = answer.json();
+            let refused = answer.status < 500 && json["error"]["message"].is_string();
+            assert!(answer.status == 200 || refused, "{what}: {answer}");
+        } else {
+            check(&answer, &what);
+        }
     }
     assert_setosa(&server.infer("iris", &flower()));
     server.stop();

@@ -61,7 +61,7 @@ async fn inflate(mut request: Request, next: Next) -> Response {
             return failure.into_response();
         }
     };
-    let (lend, unread) = oneshot::channel();
+    let (lend, mut unread) = oneshot::channel();
     let request =
         request.map(|body| Body::from_stream(Lent { body: Some(body.into_data_stream()), back: Some(lend) }));
     let next = next.map_request(|request: Request<DecompressionBody<Body>>| {
@@ -72,7 +72,7 @@ async fn inflate(mut request: Request, next: Next) -> Response {
         Err(never) => match never {},
     };
     // Of a body that was refused as it grew, the client may still be sending the rest.
-    if let Ok(body) = unread.await
+    if let Ok(body) = unread.try_recv()
         && !body.is_end_stream()
     {
         drain(Body::new(body)).await;

@@ -6,6 +6,7 @@
 //! Left out so far: authentication.
 
 mod body;
+mod docs;
 mod encoding;
 mod error;
 mod generate;
@@ -61,6 +62,9 @@ pub fn router(api: Api) -> Router {
     let mut routes = health()
         .route("/v2", get(metadata::server))
         .route("/v2/", get(metadata::server))
+        .route("/v2/docs", get(docs::page))
+        .route("/v2/docs/dataplane.json", get(docs::document))
+        .route("/v2/docs/{asset}", get(docs::asset))
         .route("/v2/models", get(metadata::models))
         .route("/v2/models/stats", get(metadata::all_statistics))
         .route("/v2/repository/index", post(repository::index))
@@ -76,6 +80,8 @@ pub fn router(api: Api) -> Router {
             .route(&path("/ready"), get(metadata::model_ready))
             .route(&path("/config"), get(repository::config))
             .route(&path("/stats"), get(metadata::statistics))
+            .route(&path("/docs"), get(docs::model_page))
+            .route(&path("/docs/dataplane.json"), get(docs::model_document))
             .route(&path("/infer"), post(infer::infer))
             .route(&path("/generate"), post(generate::generate))
             .route(&path("/generate_stream"), post(generate::generate_stream));
@@ -88,7 +94,7 @@ fn other_protocols() -> Router<Api> {
     Router::new()
         .route("/", get(v1::alive))
         .route("/v1/models", get(v1::models))
-        .route("/v1/models/{model}", get(v1::model).post(v1::predict))
+        .route("/v1/models/{model}", get(v1::model).post(v1::predict).fallback(v1::other_method))
         .route("/v1/embeddings", post(openai::embeddings))
         .route("/openai/v1/embeddings", post(openai::embeddings))
         .route("/openai/v1/models", get(openai::models))

@@ -49,7 +49,7 @@ pub(super) async fn model(
 ) -> Result<Json<Model>, Failure> {
     match verb.as_deref() {
         None => {}
-        Some("predict") => return Err(Failure::method_not_allowed(Some("POST"))),
+        Some("predict") => return Err(wrong_method(verb.as_deref())),
         Some(verb) => return Err(unknown(verb)),
     }
     let object = openai::model_object(&api, &name)?;
@@ -63,9 +63,13 @@ pub(super) async fn predict(
 ) -> Result<Response, Failure> {
     match verb.as_deref() {
         Some("predict") => {}
-        verb => {
+        Some(verb) => {
             drain(body).await;
-            return Err(verb.map_or_else(|| Failure::method_not_allowed(Some("GET,HEAD")), unknown));
+            return Err(unknown(verb));
+        }
+        None => {
+            drain(body).await;
+            return Err(wrong_method(verb.as_deref()));
         }
     }
     let target = ModelRef { name, version: None };
@@ -73,6 +77,15 @@ pub(super) async fn predict(
     let request = v1::decode(&body, target, model.signature())?;
     let response = api.predictor.predict(&model, request).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], v1::encode(&response)?).into_response())
+}
+
+pub(super) async fn other_method(Verbed { verb, .. }: Verbed) -> Failure {
+    wrong_method(verb.as_deref())
+}
+
+/// Two kinds of paths are one to the router, which does not know what each takes.
+fn wrong_method(verb: Option<&str>) -> Failure {
+    Failure::method_not_allowed(Some(if verb.is_some() { "POST" } else { "GET,HEAD" }))
 }
 
 fn unknown(verb: &str) -> Failure {
