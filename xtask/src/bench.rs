@@ -22,6 +22,8 @@ pub(crate) enum Bench {
     Overhead,
     /// What the inference core gives: batches, backends, plugins beside native code, overload.
     Inference,
+    /// What the protocols cost: JSON, binary tensors and gRPC, each beside a handler that does nothing.
+    Protocols,
     /// A graphics processor beside the processor: put together here, run on a machine that has one.
     Gpu,
 }
@@ -31,17 +33,18 @@ impl fmt::Display for Bench {
         f.write_str(match self {
             Self::Overhead => "overhead",
             Self::Inference => "inference",
+            Self::Protocols => "protocols",
             Self::Gpu => "gpu",
         })
     }
 }
 
-/// Runs the criterion bench of that name.
-pub(crate) fn overhead(cx: &Context, criterion: &[OsString]) -> Result<()> {
+/// Runs the bench of that name, `overhead` or `protocols`, which has its server in its own process.
+pub(crate) fn contained(cx: &Context, name: &str, arguments: &[OsString]) -> Result<()> {
     let packages = built_packages(cx)?;
     let mut bench = cx.cargo();
-    bench.args(["bench", "--package", "vespid-tests", "--bench", "overhead", "--"]);
-    bench.args(criterion).env("VESPID_PACKAGES", packages);
+    bench.args(["bench", "--package", "vespid-tests", "--bench", name, "--"]);
+    bench.args(arguments).env("VESPID_PACKAGES", packages);
     ui::run_inherited(bench)
 }
 

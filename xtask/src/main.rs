@@ -114,7 +114,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { bench, bundle, lean, arguments } => match (bench, bundle) {
             (Bench::Gpu, Some(folder)) => bench::bundle(&cx, &folder, lean),
             (Bench::Inference, None) => bench::inference(&cx, &arguments),
-            (Bench::Overhead, None) => bench::overhead(&cx, &arguments),
+            (Bench::Overhead, None) => bench::contained(&cx, "overhead", &arguments),
+            (Bench::Protocols, None) => bench::contained(&cx, "protocols", &arguments),
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),
             (Bench::Gpu, None) => bail!("`gpu` runs on another machine: --bundle DIR puts it together"),
         },
