@@ -4,5 +4,6 @@ mod calls;
 mod client;
 mod describe;
 mod infer;
+mod repository;
 mod shutdown;
 mod stream;
