@@ -1,8 +1,9 @@
 //! Requests to the model repository: its index, and models that are loaded and unloaded.
 //!
-//! Contract: an empty body asks for nothing in particular. Of a load's, `parameters` holds `config`, a configuration as JSON text, and `file:VERSION/PATH`, each a file's content; a
-//! parameter that is none of these is refused, as Triton does. Where files come, a configuration must. Cost: a file's
-//! base64 is read where it lies in the body, and its content once beside it.
+//! Contract: an empty body asks for nothing in particular. Of a load, `parameters` holds `config`, a configuration as JSON
+//! text, and `file:VERSION/PATH`, each a file's content; a parameter that is none of these is refused, as Triton does.
+//! Where files come, a configuration must. Cost: a file's base64 is read where it lies in the body, and its content is held
+//! once beside it. Left out on purpose: the repository's name, which this server's has not.
 
 use std::collections::BTreeMap;
 
