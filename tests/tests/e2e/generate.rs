@@ -54,7 +54,7 @@ fn one_response_is_one_answer_and_others_are_refused() {
     assert_eq!((answer.status, &answer.json()["OUT"]), (200, &json!(7)), "{answer}");
     for (values, what) in [(json!([1, 2]), "more than one response"), (json!([]), "no response")] {
         let answer = server.post(path, &json!({"IN": values, "DELAY": values}));
-        answer.assert_error(501, &format!("the model answered with {what}: ask .../generate_stream"));
+        answer.assert_error(400, &format!("the model answered with {what}: ask .../generate_stream"));
     }
 }
 

@@ -13,6 +13,7 @@ mod classification;
 mod clients;
 mod concurrency;
 mod connections;
+mod docs;
 mod embed;
 mod generate;
 mod grpc;

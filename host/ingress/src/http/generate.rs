@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use vespid_serving::ResponseStream;
-use vespid_types::{Error, ErrorCode, Result};
+use vespid_types::{Error, Result};
 
 use super::Api;
 use super::body::read_for;
@@ -31,7 +31,7 @@ pub(super) async fn generate(
         (first, _) => {
             let many = if first.is_none() { "no response" } else { "more than one response" };
             let message = format!("the model answered with {many}: ask .../generate_stream");
-            return Err(Error::new(ErrorCode::Unsupported, message).into());
+            return Err(Error::invalid(message).into());
         }
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], generate::encode(&only)?).into_response())

@@ -124,9 +124,9 @@ fn json_length() -> ParameterBuilder {
 }
 
 fn request_body(body: Body) -> Option<utoipa::openapi::request_body::RequestBody> {
-    let (contents, required): (&[_], _) = match body {
+    let (contents, required) = match body {
         Body::None => return None,
-        Body::Optional(ref content) => (std::slice::from_ref(content), Required::False),
+        Body::Optional(contents) => (contents, Required::False),
         Body::Required(contents) => (contents, Required::True),
     };
     let mut built = RequestBodyBuilder::new().required(Some(required));

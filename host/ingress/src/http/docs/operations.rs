@@ -40,7 +40,7 @@ pub(super) enum Method {
 #[derive(Clone, Copy)]
 pub(super) enum Body {
     None,
-    Optional(Content),
+    Optional(&'static [Content]),
     Required(&'static [Content]),
 }
 
@@ -152,10 +152,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .answers(&[(HTML, "Page")]),
     Operation::of_model("/v2/models/{model}/docs/dataplane.json", "modelDocument", "How to ask a model")
         .answers(&[(JSON, "Document")]),
-    Operation::call("/v2/models/{model}/infer", "infer", PREDICTION, "Tensors in, tensors out")
-        .of_versions()
-        .body(&[(JSON, "InferRequest"), (BINARY, "BinaryBody")])
-        .answers(&[(JSON, "InferResponse"), (BINARY, "BinaryBody")]),
+    Operation {
+        // Nothing may be the content of a file, which is the model's one input.
+        body: Body::Optional(&[(JSON, "InferRequest"), (BINARY, "BinaryBody")]),
+        ..Operation::call("/v2/models/{model}/infer", "infer", PREDICTION, "Tensors in, tensors out")
+    }
+    .of_versions()
+    .answers(&[(JSON, "InferResponse"), (BINARY, "BinaryBody")]),
     Operation::call(
         "/v2/models/{model}/generate",
         "generate",
@@ -173,10 +176,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     )
     .of_versions()
     .body(&[(JSON, "GenerateRequest")])
-    .answers(&[("text/event-stream", "Events")]),
+    .answers(&[("text/event-stream", "Event")]),
     Operation {
         method: Method::Post,
-        body: Body::Optional((JSON, "RepositoryIndexRequest")),
+        body: Body::Optional(&[(JSON, "RepositoryIndexRequest")]),
         ..Operation::get("/v2/repository/index", "repositoryIndex", REPOSITORY, "Every version and its state")
     }
     .answers(&[(JSON, "RepositoryIndex")])
