@@ -13,6 +13,7 @@ mod parameter;
 mod request;
 mod signature;
 mod tensor;
+mod timeline;
 
 pub use datatype::{Datatype, UnknownDatatype};
 pub use error::{BoxError, Error, ErrorCode, Result};
@@ -23,3 +24,4 @@ pub use parameter::{Parameter, Parameters};
 pub use request::{Deadline, Mode, ModelRef, NamedTensor, Priority, Request, Response, Sequence, SequenceId};
 pub use signature::{Extent, Signature, SignatureError, TensorSpec};
 pub use tensor::{Elements, Shape, Tensor, TensorError, encode_elements};
+pub use timeline::{End, GraphRun, Record, Sink, Spent, Stage, Stay, Tag, Timeline};
