@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use vespid_nn::panic_message;
-use vespid_types::{Parameters, Signature};
+use vespid_types::{Parameters, Signature, Stage, Timeline};
 use wasmtime::{InstancePre, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 
@@ -85,7 +85,7 @@ impl Command {
     pub(crate) async fn call(&self, call: Call) -> Result<Answer, EngineError> {
         let deadline = call.deadline;
         let work = async {
-            let _room = self.engine.admit(deadline, call.depth > 0).await?;
+            let _room = self.engine.admit(deadline, call.depth > 0, &call.timeline).await?;
             self.meter.count_fresh();
             self.run(call).await
         };
@@ -102,43 +102,44 @@ impl Command {
     }
 
     async fn run(&self, call: Call) -> Result<Answer, EngineError> {
-        let Call { id, deadline, priority, inputs, .. } = call;
+        let Call { deadline, priority, inputs, timeline, .. } = call;
         let input = self.io.stdin(inputs)?;
         let state = CommandState::new(Given {
             context: Arc::clone(&self.context),
             config: &self.config,
             input,
             prefix: self.io.prefix(),
-            request_id: id,
             deadline,
             priority,
+            timeline: Arc::clone(&timeline),
         });
         let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.shared);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
-        let exit = match self.start(&mut store).await {
+        let started = self.start(&mut store, &timeline).await;
+        timeline.enter(Stage::Output);
+        let exit = match started {
             Ok(()) => 0,
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(I32Exit(code)) => *code,
                 None => return Err(self.failure(&store, &error)),
             },
         };
-        let CommandState { shared, runs, .. } = store.data_mut();
-        let ended = shared.end();
-        let runs = std::mem::take(runs);
+        let ended = store.data().shared.end();
         if exit != 0 {
             let limit = self.context.memory_limit;
             let exited = EngineError::Exited { exit, said: ended.said, refused: ended.refused };
             return Err(if ended.exceeded { EngineError::MemoryLimit { limit } } else { exited });
         }
-        Ok(Answer { outputs: vec![self.io.output(ended.output)?], parameters: Parameters::new(), runs })
+        Ok(Answer { outputs: vec![self.io.output(ended.output)?], parameters: Parameters::new() })
     }
 
-    async fn start(&self, store: &mut Store<CommandState>) -> wasmtime::Result<()> {
+    async fn start(&self, store: &mut Store<CommandState>, timeline: &Timeline) -> wasmtime::Result<()> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let start = instance.get_typed_func::<(), ()>(&mut *store, START)?;
+        timeline.enter(Stage::Guest);
         start.call_async(&mut *store, ()).await
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
-use vespid_types::{Deadline, Priority, Signature};
+use vespid_types::{Deadline, Signature, Stage};
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{InstancePre, ResourceAny};
@@ -88,8 +88,7 @@ impl Component {
     /// Asks the component for its inputs and outputs.
     pub(crate) async fn describe(&self, deadline: Deadline) -> Result<Signature, EngineError> {
         let described = self.meter.within(deadline, async {
-            let call = CallState::new(deadline, Priority::ONLINE, None, 0);
-            let mut instance = self.fresh(call).await?;
+            let mut instance = self.fresh(CallState::own(deadline)).await?;
             let Instance { store, exports, .. } = &mut instance;
             let described = exports.model.call_describe(&mut *store).await;
             let described = described.map_err(|error| self.failure(store, &error))?;
@@ -120,13 +119,13 @@ impl Component {
                 let mut holding = match taken {
                     Some(mut holding) => {
                         self.meter.count_warm();
-                        begin(&mut holding.instance, state(&call));
+                        begin(&mut holding.instance, CallState::new(&call));
                         holding
                     }
                     None => {
                         let place = self.engine.hold()?;
                         self.meter.count_fresh();
-                        Held { instance: self.fresh(state(&call)).await?, _place: place }
+                        Held { instance: self.fresh(CallState::new(&call)).await?, _place: place }
                     }
                 };
                 let answer = self.ask(&mut holding.instance, call).await?;
@@ -143,8 +142,11 @@ impl Component {
         call: Call,
     ) -> Result<Result<Answer, EngineError>, EngineError> {
         let Instance { store, exports, .. } = instance;
+        let timeline = Arc::clone(&call.timeline);
         let request = convert::request(store.data_mut(), call)?;
+        timeline.enter(Stage::Guest);
         let response = exports.model.call_predict(&mut *store, &request).await;
+        timeline.enter(Stage::Output);
         match response.map_err(|error| self.failure(store, &error))? {
             Ok(response) => convert::answer(store.data_mut(), response).map(Ok),
             Err(error) => Ok(Err(convert::plugin_error(error))),
@@ -159,8 +161,11 @@ impl Component {
                 let mut instance = self.instance(&call).await?;
                 let Instance { store, exports, .. } = &mut instance;
                 let streaming = exports.streaming.as_ref().ok_or(EngineError::NoStream)?;
+                let timeline = Arc::clone(&call.timeline);
                 let request = convert::request(store.data_mut(), call)?;
+                timeline.enter(Stage::Guest);
                 let begun = streaming.call_predict_stream(&mut *store, &request).await;
+                timeline.enter(Stage::Output);
                 match begun.map_err(|error| self.failure(store, &error))? {
                     Ok(responses) => Ok(Responses { deadline, open: Some((instance, responses)) }),
                     Err(error) => {
@@ -179,7 +184,10 @@ impl Component {
             .within(responses.deadline, async {
                 let Instance { store, exports, .. } = &mut instance;
                 let streaming = exports.streaming.as_ref().ok_or(EngineError::NoStream)?;
+                let timeline = Arc::clone(&store.data().call.timeline);
+                timeline.enter(Stage::Guest);
                 let next = streaming.responses().call_next(&mut *store, handle).await;
+                timeline.enter(Stage::Output);
                 let ended = match next.map_err(|error| self.failure(store, &error))? {
                     Ok(Some(response)) => {
                         let answer = convert::answer(store.data_mut(), response)?;
@@ -201,15 +209,15 @@ impl Component {
     async fn instance(&self, call: &Call) -> Result<Instance, EngineError> {
         let Some(mut instance) = self.pool.take() else {
             self.meter.count_fresh();
-            return self.fresh(state(call)).await;
+            return self.fresh(CallState::new(call)).await;
         };
         self.meter.count_warm();
-        begin(&mut instance, state(call));
+        begin(&mut instance, CallState::new(call));
         Ok(instance)
     }
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
-        let room = self.engine.admit(call.deadline, call.depth > 0).await?;
+        let room = self.engine.admit(call.deadline, call.depth > 0, &call.timeline).await?;
         let mut store = self.store(call);
         let exports = self.linked.instantiate(&mut store).await;
         let exports = exports.map_err(|error| self.failure(&store, &error))?;
@@ -234,11 +242,6 @@ impl Component {
         tracing::debug!(model = %self.context.model, version = %self.context.version, "plugin call failed: {error:?}");
         EngineError::from_call(error)
     }
-}
-
-/// What an instance knows of the call that it answers.
-fn state(call: &Call) -> CallState {
-    CallState::new(call.deadline, call.priority, call.id.clone(), call.depth)
 }
 
 /// Has an instance that has answered others begin a call.

@@ -25,8 +25,7 @@ pub(crate) fn request(state: &mut HostState, call: Call) -> Result<guest::Reques
 pub(crate) fn answer(state: &mut HostState, response: guest::Response) -> Result<Answer, EngineError> {
     let outputs = take_all(state, response.outputs).map_err(|error| EngineError::from_call(&error))?;
     let parameters = response.parameters.into_iter().map(from_wit).collect();
-    let runs = std::mem::take(&mut state.call.runs);
-    Ok(Answer { outputs, parameters, runs })
+    Ok(Answer { outputs, parameters })
 }
 
 /// Puts tensors into the instance's table, under handles that the guest will own.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vespid_types::Deadline;
+use vespid_types::{Deadline, Stage, Timeline};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
     Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -120,6 +120,7 @@ impl Engine {
         &self,
         deadline: Deadline,
         nested: bool,
+        timeline: &Timeline,
     ) -> Result<OwnedSemaphorePermit, EngineError> {
         let instances = Arc::clone(&self.instances);
         let saturated = || EngineError::Saturated { limit: self.max_instances };
@@ -140,7 +141,10 @@ impl Engine {
         if nested {
             return Err(saturated());
         }
-        match tokio::time::timeout_at(deadline.instant().into(), instances.acquire_owned()).await {
+        timeline.enter(Stage::Queue);
+        let room = tokio::time::timeout_at(deadline.instant().into(), instances.acquire_owned()).await;
+        timeline.enter(Stage::Input);
+        match room {
             Ok(permit) => permit.map_err(|_| saturated()),
             Err(_) => Err(EngineError::DeadlineExceeded),
         }

@@ -1,9 +1,10 @@
 //! What guests write to the server's log.
 //!
 //! Contract: a call's lines are limited in number and each in length; what is left out is said once. They stand under
-//! the model's name and version and the request's id.
+//! the model's name and version and what names the request.
 
 use tracing::Level;
+use vespid_types::Timeline;
 
 use crate::plugin::PluginContext;
 
@@ -17,13 +18,7 @@ pub(crate) const MAX_LINE: usize = 4096;
 pub(crate) struct Lines(u32);
 
 impl Lines {
-    pub(crate) fn write(
-        &mut self,
-        context: &PluginContext,
-        request: Option<&str>,
-        level: Level,
-        message: &str,
-    ) {
+    pub(crate) fn write(&mut self, context: &PluginContext, request: &Timeline, level: Level, message: &str) {
         self.0 = self.0.saturating_add(1);
         let message = match self.0 {
             ..MAX_LINES => message.get(..message.floor_char_boundary(MAX_LINE)).unwrap_or_default(),
@@ -31,11 +26,11 @@ impl Lines {
             _ => return,
         };
         let (model, version) = (&context.model, context.version);
-        let request = request.unwrap_or_default();
+        let request_id = request.name();
         macro_rules! line {
             ($level:ident) => {
                 // Without the spans that the line may come out of: WASI's own functions are some.
-                tracing::$level!(target: "plugin", parent: None, %model, %version, request, "{message}")
+                tracing::$level!(target: "plugin", parent: None, %model, %version, %request_id, "{message}")
             };
         }
         match level {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use vespid_nn::{Graphs, Run};
+use vespid_nn::Graphs;
 use vespid_types::{
-    Deadline, ModelName, NamedTensor, Parameters, Priority, Request, Response, Sequence, Signature, Version,
+    Deadline, ModelName, NamedTensor, Parameters, Priority, Request, Response, Sequence, Signature, Timeline,
+    Version,
 };
 
 use crate::command::Command;
@@ -23,8 +24,14 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Other models of this server, for plugins that call them.
 pub trait Peers: Send + Sync {
-    /// Predicts with another model. `depth` counts the calls that led here, this one included.
-    fn infer(&self, request: Request, depth: u8) -> BoxFuture<'_, Result<Response, vespid_types::Error>>;
+    /// Predicts with another model. `depth` counts the calls that led here, this one included, and `cause` is the one that
+    /// asks.
+    fn infer(
+        &self,
+        request: Request,
+        depth: u8,
+        cause: &Arc<Timeline>,
+    ) -> BoxFuture<'_, Result<Response, vespid_types::Error>>;
 }
 
 /// What a plugin is bound to: its model's identity, and what its calls may reach and use up.
@@ -53,7 +60,7 @@ pub struct PluginContext {
 
 /// One call's own facts.
 pub struct Call {
-    /// The request's id, for the log.
+    /// The request's id, as its caller gave it.
     pub id: Option<String>,
     /// When nobody waits any more.
     pub deadline: Deadline,
@@ -69,6 +76,8 @@ pub struct Call {
     pub parameters: Parameters,
     /// Its place in a sequence, which the plugin gets to see.
     pub sequence: Option<Sequence>,
+    /// Is told how far it is.
+    pub timeline: Arc<Timeline>,
 }
 
 /// What a plugin answered.
@@ -78,8 +87,6 @@ pub struct Answer {
     pub outputs: Vec<NamedTensor>,
     /// Parameters of the response.
     pub parameters: Parameters,
-    /// Runs of the model's graphs that the call had a part in.
-    pub runs: Vec<Run>,
 }
 
 /// A compiled plugin, ready to be called.

@@ -4,20 +4,23 @@
 //! rows alone are run as one batch, and each gets its own rows back. A batch never waits for more calls, unless
 //! `max_delay` says so: it is what came while the backend was busy. A call whose caller left, or whose deadline has passed,
 //! is dropped before it runs. A batch that fails is halved and run again, so that a bad row fails alone; a panic of the
-//! backend is such a failure. The lane ends when its last handle is dropped. Cost: one hop to a thread and one back; a call
+//! backend is such a failure. The lane ends when its last handle is dropped. Each call's timeline is told where it is, and
+//! each run that succeeds is counted once, whatever becomes of its calls. Cost: one hop to a thread and one back; a call
 //! that runs alone is not copied, one in a batch has its inputs copied once.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use vespid_types::{Deadline, NamedTensor, Priority, Signature};
+use vespid_types::{Deadline, NamedTensor, Priority, Signature, Stage, Timeline};
 
 use crate::backend::{Batching, Session, panic_message};
 use crate::batch;
 use crate::queue::{Entry, Policy, PushError, Queue};
+use crate::runs::{RunTimes, Runs};
 use crate::{LoadedSessions, NnError};
 
 /// Rows of a batch where nothing else is said: enough for most processors and graphs to be as quick for each row as they
@@ -44,29 +47,16 @@ impl Default for LaneOptions {
     }
 }
 
-/// A graph's answer, and what it took.
-#[derive(Debug)]
-pub struct Computed {
-    /// The outputs, in the signature's order.
-    pub outputs: Vec<NamedTensor>,
-    /// The call's part in the run.
-    pub run: Run,
+/// What a lane has to do, and has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneUsage {
+    /// Calls that wait.
+    pub waiting: usize,
+    /// Runs that succeeded, by their rows.
+    pub runs: BTreeMap<u64, RunTimes>,
 }
 
-/// One run of the backend, as one of its calls saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// From the call's coming to the run's beginning.
-    pub queued: Duration,
-    /// The run itself, of all of its calls.
-    pub computed: Duration,
-    /// Rows of the run; 1 where the graph takes no batches.
-    pub rows: u64,
-    /// Whether this call is the first of the run: the one to count it by.
-    pub leads: bool,
-}
-
-type Answer = Result<Computed, NnError>;
+type Answer = Result<Vec<NamedTensor>, NnError>;
 
 struct Call {
     /// In the signature's order.
@@ -75,7 +65,7 @@ struct Call {
     batchable: bool,
     rows: u64,
     deadline: Deadline,
-    came: Instant,
+    timeline: Arc<Timeline>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -100,7 +90,6 @@ pub struct LaneHandle(Arc<Lane>);
 struct Lane {
     shared: Arc<Shared>,
     signature: Signature,
-    graph: String,
     max_rows: u64,
 }
 
@@ -109,6 +98,8 @@ struct Shared {
     queue: Queue<Call>,
     /// Whether calls may run together.
     batching: AtomicBool,
+    runs: Runs,
+    graph: Arc<str>,
 }
 
 impl Drop for Lane {
@@ -125,14 +116,12 @@ impl LaneHandle {
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_limit, policy),
             batching: AtomicBool::new(policy.max_rows > 1),
+            runs: Runs::default(),
+            graph: name.into(),
         });
         // Made first: where a thread cannot be started, its drop ends those that were.
-        let lane = Self(Arc::new(Lane {
-            shared: Arc::clone(&shared),
-            signature,
-            graph: name.to_owned(),
-            max_rows: policy.max_rows,
-        }));
+        let max_rows = policy.max_rows;
+        let lane = Self(Arc::new(Lane { shared: Arc::clone(&shared), signature, max_rows }));
         for session in sessions {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -155,13 +144,15 @@ impl LaneHandle {
         self.0.max_rows
     }
 
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.0.shared.queue.len()
+    /// What it has to do, and has done.
+    #[must_use]
+    pub fn usage(&self) -> LaneUsage {
+        let Shared { queue, runs, .. } = &*self.0.shared;
+        LaneUsage { waiting: queue.len(), runs: runs.read() }
     }
 
-    /// Runs the graph on `inputs`, when their turn comes. Dropping the future takes the call back as long as it has not
-    /// begun.
+    /// Runs the graph on `inputs`, when their turn comes; its outputs are in the signature's order. Dropping the future
+    /// takes the call back as long as it has not begun.
     ///
     /// # Errors
     /// [`NnError::Signature`] before anything is queued, [`NnError::QueueFull`], [`NnError::DeadlineExceeded`], or what
@@ -171,12 +162,13 @@ impl LaneHandle {
         inputs: Vec<NamedTensor>,
         deadline: Deadline,
         priority: Priority,
-    ) -> Result<Computed, NnError> {
-        let answer = match self.submit(inputs, deadline, priority) {
+        timeline: &Arc<Timeline>,
+    ) -> Answer {
+        let answer = match self.submit(inputs, deadline, priority, timeline) {
             Ok(answer) => answer.await.unwrap_or_else(|_| Err(ended())),
             Err(error) => Err(error),
         };
-        answer.map_err(|error| error.in_graph(&self.0.graph))
+        answer.map_err(|error| error.in_graph(&self.0.shared.graph))
     }
 
     fn submit(
@@ -184,6 +176,7 @@ impl LaneHandle {
         mut inputs: Vec<NamedTensor>,
         deadline: Deadline,
         priority: Priority,
+        timeline: &Arc<Timeline>,
     ) -> Result<oneshot::Receiver<Answer>, NnError> {
         let Lane { shared, signature, .. } = &*self.0;
         signature.check_inputs(&inputs)?;
@@ -197,9 +190,11 @@ impl LaneHandle {
             batchable: rows.is_some(),
             rows: rows.unwrap_or(1),
             deadline,
-            came: Instant::now(),
+            timeline: Arc::clone(timeline),
             reply,
         };
+        // Said before the lane's thread can say more.
+        timeline.enter(Stage::Queue);
         shared.queue.push(priority, call).map_err(|error| match error {
             PushError::Full { limit } => NnError::QueueFull { limit },
             PushError::Closed => ended(),
@@ -263,17 +258,19 @@ fn work(session: &mut dyn Session, shared: &Shared) {
 fn run(session: &mut dyn Session, shared: &Shared, calls: Vec<Call>) {
     let mut calls: Vec<Call> = calls.into_iter().filter_map(still_due).collect();
     if let [_, _, ..] = &calls[..] {
-        match run_joined(session, &calls) {
-            Ok(Joined::Split { parts, computed }) => return reply_all(calls, parts, computed),
-            Ok(Joined::Inseparable) => {
+        match run_joined(session, shared, &calls) {
+            Ok(Some(parts)) => return reply_all(calls, parts),
+            Ok(None) => {
                 tracing::warn!(
                     "the graph's outputs have not as many rows as its inputs: its calls run one by one"
                 );
                 shared.batching.store(false, Ordering::Relaxed);
+                enter(&calls, Stage::Queue, Instant::now());
                 calls.into_iter().for_each(|call| run(session, shared, vec![call]));
             }
             // Whose fault it was will show.
             Err(_) => {
+                enter(&calls, Stage::Queue, Instant::now());
                 let second = calls.split_off(calls.len() / 2);
                 run(session, shared, calls);
                 run(session, shared, second);
@@ -282,7 +279,7 @@ fn run(session: &mut dyn Session, shared: &Shared, calls: Vec<Call>) {
         return;
     }
     if let Some(call) = calls.pop() {
-        run_alone(session, call);
+        run_alone(session, shared, call);
     }
 }
 
@@ -299,44 +296,51 @@ fn still_due(call: Call) -> Option<Call> {
     Some(call)
 }
 
-fn run_alone(session: &mut dyn Session, call: Call) {
-    let Call { inputs, rows, came, reply, .. } = call;
+fn run_alone(session: &mut dyn Session, shared: &Shared, call: Call) {
+    let Call { inputs, rows, timeline, reply, .. } = call;
     let began = Instant::now();
-    let answer = run_caught(session, &inputs).map(|outputs| Computed {
-        outputs,
-        run: Run { queued: began - came, computed: began.elapsed(), rows, leads: true },
-    });
+    timeline.compute_at(&shared.graph, rows, began);
+    let answer = run_caught(session, &inputs);
+    let ended = Instant::now();
+    timeline.enter_at(Stage::Between, ended);
+    if answer.is_ok() {
+        shared.runs.add(rows, [Duration::ZERO, ended - began, Duration::ZERO]);
+    }
     let _ = reply.send(answer);
 }
 
-/// How a batch came out.
-enum Joined {
-    /// Each call's outputs, and how long the run took.
-    Split { parts: Vec<Vec<NamedTensor>>, computed: Duration },
-    /// It cannot be told which rows are whose.
-    Inseparable,
-}
-
-fn run_joined(session: &mut dyn Session, calls: &[Call]) -> Result<Joined, NnError> {
+/// Runs calls as one: the outputs of each, or `None` where it cannot be told which rows are whose.
+fn run_joined(
+    session: &mut dyn Session,
+    shared: &Shared,
+    calls: &[Call],
+) -> Result<Option<Vec<Vec<NamedTensor>>>, NnError> {
+    let joining = Instant::now();
+    enter(calls, Stage::Input, joining);
     let inputs: Vec<&[NamedTensor]> = calls.iter().map(|call| &call.inputs[..]).collect();
     let inputs = batch::join(&inputs).map_err(|error| NnError::Run { message: error.to_string() })?;
-    let began = Instant::now();
-    let outputs = run_caught(session, &inputs)?;
-    let computed = began.elapsed();
     let rows: Vec<u64> = calls.iter().map(|call| call.rows).collect();
-    Ok(match batch::split(outputs, &rows) {
-        Some(parts) => Joined::Split { parts, computed },
-        None => Joined::Inseparable,
-    })
+    let total = rows.iter().sum();
+    let running = Instant::now();
+    calls.iter().for_each(|call| call.timeline.compute_at(&shared.graph, total, running));
+    let outputs = run_caught(session, &inputs)?;
+    let splitting = Instant::now();
+    enter(calls, Stage::Output, splitting);
+    let parts = batch::split(outputs, &rows);
+    let ended = Instant::now();
+    enter(calls, Stage::Between, ended);
+    shared.runs.add(total, [running - joining, splitting - running, ended - splitting]);
+    Ok(parts)
 }
 
-fn reply_all(calls: Vec<Call>, parts: Vec<Vec<NamedTensor>>, computed: Duration) {
-    let began = Instant::now().checked_sub(computed);
-    let rows = calls.iter().map(|call| call.rows).sum();
-    for (position, (call, outputs)) in calls.into_iter().zip(parts).enumerate() {
-        let queued = began.map_or(Duration::ZERO, |began| began.saturating_duration_since(call.came));
-        let run = Run { queued, computed, rows, leads: position == 0 };
-        let _ = call.reply.send(Ok(Computed { outputs, run }));
+/// Tells the calls' timelines that all of them have come to a stage.
+fn enter(calls: &[Call], stage: Stage, now: Instant) {
+    calls.iter().for_each(|call| call.timeline.enter_at(stage, now));
+}
+
+fn reply_all(calls: Vec<Call>, parts: Vec<Vec<NamedTensor>>) {
+    for (call, outputs) in calls.into_iter().zip(parts) {
+        let _ = call.reply.send(Ok(outputs));
     }
 }
 

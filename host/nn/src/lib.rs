@@ -17,6 +17,7 @@ pub mod onnxruntime;
 pub mod openvino;
 mod protobuf;
 mod queue;
+mod runs;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,8 @@ use vespid_types::{BackendName, Device};
 pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker, panic_message};
 pub use backends::Backends;
 pub use error::NnError;
-pub use lane::{Computed, DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, Run};
+pub use lane::{DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, LaneUsage};
+pub use runs::RunTimes;
 
 /// The lanes of a package's graphs, by the names under which a plugin loads them.
 #[derive(Clone, Default)]
@@ -67,6 +69,24 @@ impl Graphs {
             name: name.chars().take(128).collect(),
             known: self.0.keys().cloned().collect(),
         })
+    }
+
+    /// What all of their lanes have to do and have done, together.
+    #[must_use]
+    pub fn usage(&self) -> LaneUsage {
+        let mut usage = LaneUsage::default();
+        for graph in self.0.values() {
+            let LaneUsage { waiting, runs } = graph.lane.usage();
+            usage.waiting += waiting;
+            runs.into_iter().for_each(|(rows, times)| usage.runs.entry(rows).or_default().add(times));
+        }
+        usage
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The only graph, where there is exactly one.

@@ -160,7 +160,6 @@ impl<T: Entry> Queue<T> {
     }
 
     /// How many wait, of all classes.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().classes.iter().map(VecDeque::len).sum()
     }

@@ -121,9 +121,10 @@ fn x(tensor: Tensor) -> Vec<NamedTensor> {
 
 async fn compute(graphs: &Graphs, tensor: Tensor) -> Result<Tensor, NnError> {
     let lane = &graphs.get("graph").unwrap().lane;
-    let computed =
-        lane.compute(x(tensor), Deadline::after(Duration::from_secs(60)), Priority::ONLINE).await?;
-    let [NamedTensor { name, tensor }] = <[_; 1]>::try_from(computed.outputs).unwrap();
+    let computed = lane
+        .compute(x(tensor), Deadline::after(Duration::from_secs(60)), Priority::ONLINE, &Arc::default())
+        .await?;
+    let [NamedTensor { name, tensor }] = <[_; 1]>::try_from(computed).unwrap();
     assert_eq!(name, "y");
     Ok(tensor)
 }

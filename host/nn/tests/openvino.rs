@@ -87,8 +87,13 @@ async fn compute(graphs: &Graphs, inputs: &[(&str, Tensor)]) -> Result<Vec<(Stri
         |(name, tensor): &(&str, Tensor)| NamedTensor { name: (*name).to_owned(), tensor: tensor.clone() };
     let inputs = inputs.iter().map(named).collect();
     let deadline = Deadline::after(Duration::from_secs(60));
-    let computed = graphs.get("graph").unwrap().lane.compute(inputs, deadline, Priority::ONLINE).await?;
-    Ok(computed.outputs.into_iter().map(|NamedTensor { name, tensor }| (name, tensor)).collect())
+    let computed = graphs
+        .get("graph")
+        .unwrap()
+        .lane
+        .compute(inputs, deadline, Priority::ONLINE, &Arc::default())
+        .await?;
+    Ok(computed.into_iter().map(|NamedTensor { name, tensor }| (name, tensor)).collect())
 }
 
 const KINDS: [(Datatype, &str); 7] = [

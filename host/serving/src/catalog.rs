@@ -90,6 +90,16 @@ impl Catalog {
         versions.filter(|(_, entry)| matches!(entry, Entry::Ready(_))).map(|(version, _)| *version).collect()
     }
 
+    /// All versions that are ready.
+    pub(crate) fn ready(&self) -> Vec<Arc<ReadyModel>> {
+        let models = self.models.load();
+        let ready = |entry: &Entry| match entry {
+            Entry::Ready(model) => Some(Arc::clone(model)),
+            _ => None,
+        };
+        models.values().flat_map(BTreeMap::values).filter_map(ready).collect()
+    }
+
     /// What each version of a model is in.
     pub(crate) fn versions(&self, name: &ModelName) -> BTreeMap<Version, Entry> {
         self.models.load().get(name).cloned().unwrap_or_default()

@@ -5,6 +5,7 @@
 //! Left out on purpose: wire formats (`ingress`), and where requests come from (online, batch, stream are the same here).
 
 mod catalog;
+mod inference;
 mod model;
 mod predictor;
 mod repository;
@@ -12,11 +13,13 @@ mod sequences;
 mod stats;
 
 pub use catalog::{IndexEntry, State};
+pub use inference::Inference;
 pub use model::ReadyModel;
 pub use predictor::{Predictor, PredictorOptions, ResponseStream};
 pub use repository::{Agreement, LoadOptions, Repository, RepositoryOptions};
-pub use stats::{Span, Statistics};
+pub use stats::{LATENCY_BOUNDS, Reason, Statistics, Times};
 pub use vespid_engine::PluginUsage;
+pub use vespid_nn::RunTimes;
 pub use vespid_package::{
     Batching, GraphManifest, InstanceGroup, Manifest, Overrides, PackageFiles, PackagePath, SequenceOverride,
     Sequences, VersionPolicy, Waiting,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
-use vespid_nn::{Backends, Computed, GraphSource, Graphs, LaneOptions, LoadedGraph};
+use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions, LoadedGraph};
 use vespid_package::{Batching, GraphManifest, Manifest, PackagePath, VersionPolicy};
 use vespid_types::{
-    Deadline, Device, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
-    Result, Signature, Version,
+    Deadline, Device, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
+    Result, Signature, Spent, Stage, Timeline, Version,
 };
 
 use crate::sequences::Sequences;
@@ -33,6 +33,7 @@ pub struct ReadyModel {
     /// The names of an output's classes.
     labels: Labels,
     body: Body,
+    graphs: Graphs,
     /// Where requests belong to sequences.
     sequences: Option<Arc<Sequences>>,
     counters: Counters,
@@ -52,6 +53,7 @@ pub(crate) struct CompiledModel {
     platform: String,
     labels: Labels,
     body: Body,
+    graphs: Graphs,
 }
 
 impl CompiledModel {
@@ -103,12 +105,12 @@ impl CompiledModel {
             fill_in(graph, &graphs)?;
         }
         let labels = read_labels(&manifest, dir)?;
-        Ok(Self { manifest, platform, labels, body })
+        Ok(Self { manifest, platform, labels, body, graphs })
     }
 
     /// Finds out the signature, which runs a plugin for the first time.
     pub(crate) async fn describe(self) -> Result<ReadyModel> {
-        let Self { manifest, platform, labels, body } = self;
+        let Self { manifest, platform, labels, body, graphs } = self;
         let described = match &body {
             Body::Plugin(plugin) => {
                 plugin.describe(Deadline::after(DESCRIBE_TIMEOUT)).await.map_err(undescribed)?
@@ -138,6 +140,7 @@ impl CompiledModel {
             platform,
             labels,
             body,
+            graphs,
             counters,
             since: SystemTime::now(),
         })
@@ -263,16 +266,12 @@ impl ReadyModel {
             Body::Plugin(plugin) => Some(plugin.usage()),
             Body::Native(_) => None,
         };
-        self.counters.read(plugin)
+        self.counters.read((!self.graphs.is_empty()).then(|| self.graphs.usage()), plugin)
     }
 
-    /// Checks, runs and checks again. `depth` counts the models that led to this call.
-    pub(crate) async fn predict(&self, request: Request, depth: u8) -> Result<Response> {
-        let began = Instant::now();
-        let rows = rows(&request);
-        let answered = self.answer(request, depth).await;
-        self.counters.request(rows, began.elapsed(), answered.is_ok());
-        answered
+    /// Counts a request of `rows` rows that has ended.
+    pub(crate) fn count(&self, rows: u64, spent: &Spent, end: &End) {
+        self.counters.request(rows, spent, end);
     }
 
     /// Whether a request may have several responses: [`Predictor::predict_stream`](crate::Predictor::predict_stream) has
@@ -285,49 +284,47 @@ impl ReadyModel {
         }
     }
 
-    async fn answer(&self, request: Request, depth: u8) -> Result<Response> {
+    /// Checks, runs and checks again. `depth` counts the models that led to this call.
+    pub(crate) async fn predict(
+        &self,
+        request: Request,
+        depth: u8,
+        timeline: &Arc<Timeline>,
+    ) -> Result<Response> {
         let deadline = self.check(&request)?;
         let (id, requested) = (request.id.clone(), request.outputs.clone());
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
                 let sequence = request.sequence.clone();
-                let call = call(request, deadline, depth);
+                let call = call(request, deadline, depth, timeline);
                 let answer = match (&self.sequences, &sequence) {
                     (Some(sequences), Some(sequence)) => sequences.call(plugin, sequence, call).await?,
                     _ => plugin.call(call).await?,
                 };
-                self.counters.runs(&answer.runs);
                 (answer.outputs, answer.parameters)
             }
             Body::Native(graph) => {
-                let computed = compute(graph, request.inputs, deadline, request.priority).await?;
-                self.counters.runs(&[computed.run]);
-                (computed.outputs, Parameters::new())
+                let outputs = compute(graph, request.inputs, deadline, request.priority, timeline).await?;
+                timeline.enter(Stage::Output);
+                (outputs, Parameters::new())
             }
         };
         self.respond(id, &requested, outputs, parameters)
     }
 
     /// Begins to answer in pieces; the model is [decoupled](Self::is_decoupled).
-    pub(crate) async fn stream(self: Arc<Self>, request: Request) -> Result<Pieces> {
-        let rows = rows(&request);
-        let mut pieces = Pieces {
-            id: request.id.clone(),
-            requested: request.outputs.clone(),
-            responses: None,
-            rows,
-            began: Instant::now(),
-            answered: false,
-            model: self,
-        };
-        let model = &pieces.model;
-        let deadline = model.check(&request)?;
-        let Body::Plugin(plugin) = &model.body else {
+    pub(crate) async fn stream(
+        self: Arc<Self>,
+        request: Request,
+        timeline: &Arc<Timeline>,
+    ) -> Result<Pieces> {
+        let deadline = self.check(&request)?;
+        let (id, requested) = (request.id.clone(), request.outputs.clone());
+        let Body::Plugin(plugin) = &self.body else {
             return Err(Error::internal("a graph has one response"));
         };
-        let responses = plugin.stream(call(request, deadline, 0)).await?;
-        pieces.responses = Some(responses);
-        Ok(pieces)
+        let responses = plugin.stream(call(request, deadline, 0, timeline)).await?;
+        Ok(Pieces { responses: Some(responses), id, requested, model: self })
     }
 
     /// Checks a request, and when it must have been answered.
@@ -402,15 +399,12 @@ impl ReadyModel {
     }
 }
 
-/// An answer in pieces. It is counted as one request, when it ends or its caller leaves.
+/// An answer in pieces.
 pub(crate) struct Pieces {
     model: Arc<ReadyModel>,
     responses: Option<Responses>,
     id: Option<String>,
     requested: Vec<String>,
-    rows: u64,
-    began: Instant,
-    answered: bool,
 }
 
 impl Pieces {
@@ -419,11 +413,7 @@ impl Pieces {
         let (Some(responses), Body::Plugin(plugin)) = (&mut self.responses, &self.model.body) else {
             return Ok(None);
         };
-        let Some(answer) = plugin.next(responses).await? else {
-            self.answered = true;
-            return Ok(None);
-        };
-        self.model.counters.runs(&answer.runs);
+        let Some(answer) = plugin.next(responses).await? else { return Ok(None) };
         let response =
             self.model.respond(self.id.clone(), &self.requested, answer.outputs, answer.parameters);
         if response.is_err() {
@@ -433,20 +423,15 @@ impl Pieces {
     }
 }
 
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        self.model.counters.request(self.rows, self.began.elapsed(), self.answered);
-    }
-}
-
 /// The rows that a request brings: the first dimension of its first input.
-fn rows(request: &Request) -> u64 {
+pub(crate) fn rows(request: &Request) -> u64 {
     request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1)
 }
 
-fn call(request: Request, deadline: Deadline, depth: u8) -> Call {
+fn call(request: Request, deadline: Deadline, depth: u8, timeline: &Arc<Timeline>) -> Call {
     let Request { id, parameters, inputs, outputs, priority, sequence, .. } = request;
-    Call { id, deadline, priority, depth, inputs, outputs, parameters, sequence }
+    let timeline = Arc::clone(timeline);
+    Call { id, deadline, priority, depth, inputs, outputs, parameters, sequence, timeline }
 }
 
 async fn compute(
@@ -454,8 +439,9 @@ async fn compute(
     inputs: Vec<NamedTensor>,
     deadline: Deadline,
     priority: Priority,
-) -> Result<Computed> {
-    let computing = graph.lane.compute(inputs, deadline, priority);
+    timeline: &Arc<Timeline>,
+) -> Result<Vec<NamedTensor>> {
+    let computing = graph.lane.compute(inputs, deadline, priority, timeline);
     match tokio::time::timeout_at(deadline.instant().into(), computing).await {
         Ok(outputs) => Ok(outputs?),
         Err(_) => {

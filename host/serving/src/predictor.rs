@@ -6,13 +6,13 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use futures_util::{Stream, stream};
+use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_engine::Peers;
-use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Version};
+use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, IndexEntry};
-use crate::model::{Pieces, ReadyModel};
+use crate::model::ReadyModel;
 
 /// What a [`Predictor`] is made from.
 #[derive(Clone, Copy, Debug)]
@@ -67,35 +67,30 @@ impl Predictor {
         self.0.catalog.index()
     }
 
-    /// Answers `request` with `model`, which [`Predictor::model`] gave.
+    /// The versions that are ready, in order.
+    #[must_use]
+    pub fn ready(&self) -> Vec<Arc<ReadyModel>> {
+        self.0.catalog.ready()
+    }
+
+    /// Answers `request` with `model`, which [`Predictor::model`] gave. Who has a body to decode and one to encode begins with
+    /// [`Predictor::begin`], so that this is counted with the request.
     ///
     /// # Errors
     /// What is wrong with the request, the limit that it met, or what went wrong in the model.
-    pub async fn predict(&self, model: &ReadyModel, request: Request) -> Result<Response> {
-        let _room = self.admit()?;
-        model.predict(request, 0).await
+    pub async fn predict(&self, model: &Arc<ReadyModel>, request: Request) -> Result<Response> {
+        self.begin(Arc::clone(model), Timeline::default()).predict(request).await
     }
 
-    /// Answers `request` in as many responses as `model` has for it: one, unless it is
-    /// [decoupled](ReadyModel::is_decoupled). Each is made when it is asked for; dropping the stream ends the call.
+    /// Answers `request` in as many responses as `model` has for it; as [`Inference::predict_stream`].
     ///
     /// # Errors
     /// As [`Predictor::predict`]; what goes wrong later comes as the last item of the stream.
     pub async fn predict_stream(&self, model: Arc<ReadyModel>, request: Request) -> Result<ResponseStream> {
-        if !model.is_decoupled() {
-            let response = self.predict(&model, request).await?;
-            return Ok(Box::pin(stream::iter([Ok(response)])));
-        }
-        let room = self.admit()?;
-        let pieces = model.stream(request).await?;
-        let next = async |(mut pieces, room): (Pieces, OwnedSemaphorePermit)| {
-            let next = pieces.next().await?;
-            Ok(next.map(|response| (response, (pieces, room))))
-        };
-        Ok(Box::pin(stream::try_unfold((pieces, room), next)))
+        self.begin(model, Timeline::default()).predict_stream(request).await
     }
 
-    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.0.in_flight).try_acquire_owned().map_err(|_| {
             let message = format!(
                 "the server is busy: {} requests are in flight; try again later",
@@ -122,14 +117,17 @@ impl Peers for WeakPredictor {
         &self,
         request: Request,
         depth: u8,
+        cause: &Arc<Timeline>,
     ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + '_>> {
+        let timeline = cause.child();
         Box::pin(async move {
             let inner = self
                 .0
                 .upgrade()
                 .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the server is shutting down"))?;
             // The call that leads here has been admitted, and so is this one with it.
-            inner.catalog.get(&request.model)?.predict(request, depth).await
+            let model = inner.catalog.get(&request.model)?;
+            Predictor(inner).begin(model, timeline).nested(request, depth).await
         })
     }
 }

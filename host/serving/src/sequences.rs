@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use vespid_engine::{Answer, Call, EngineError, Held, Plugin};
 use vespid_package as package;
-use vespid_types::{Error, ErrorCode, Result, Sequence, SequenceId};
+use vespid_types::{Error, ErrorCode, Result, Sequence, SequenceId, Stage};
 
 /// The open sequences of one version of a model.
 pub(crate) struct Sequences {
@@ -38,9 +38,11 @@ impl Sequences {
     pub(crate) async fn call(&self, plugin: &Plugin, sequence: &Sequence, call: Call) -> Result<Answer> {
         let slot = if sequence.start { self.begin(&sequence.id)? } else { self.find(&sequence.id)? };
         let deadline = call.deadline.instant().into();
+        call.timeline.enter(Stage::Queue);
         let mut instance = tokio::time::timeout_at(deadline, slot.instance.lock())
             .await
             .map_err(|_| EngineError::DeadlineExceeded)?;
+        call.timeline.enter(Stage::Input);
         if instance.is_none() && !sequence.start {
             self.end(&sequence.id, &slot);
             return Err(unknown(&sequence.id));

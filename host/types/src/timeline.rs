@@ -213,6 +213,12 @@ impl Timeline {
         Self::start(tag, Some(Kept { stays: Vec::new(), peers: Vec::new(), dropped: 0, sink: Some(sink) }))
     }
 
+    /// A timeline of which no record is kept, for a request that is part of the trace with the id `tag`.
+    #[must_use]
+    pub fn tagged(tag: Tag) -> Self {
+        Self::start(tag, None)
+    }
+
     fn start(tag: Tag, kept: Option<Kept>) -> Self {
         let began = Instant::now();
         let state =
@@ -277,7 +283,7 @@ impl Timeline {
     }
 
     /// Ends the request: what it has spent, of which the record is handed on, where one was kept.
-    pub fn end(&self, model: &ModelName, version: Version, end: End) -> Spent {
+    pub fn end(&self, model: &ModelName, version: Version, end: &End) -> Spent {
         let (spent, kept) = {
             let mut state = self.lock();
             let now = Instant::now();
@@ -292,7 +298,7 @@ impl Timeline {
                 id: self.id.get().cloned(),
                 began: self.began,
                 ended: self.began + spent.total,
-                end,
+                end: end.clone(),
                 stays,
                 peers,
                 dropped,
@@ -371,7 +377,7 @@ mod tests {
         timeline.enter_at(Stage::Output, after(&timeline, 70));
         timeline.set_id("mine");
         let (model, version) = names();
-        let spent = timeline.end(&model, version, End::Answered);
+        let spent = timeline.end(&model, version, &End::Answered);
         let at = |stage| u64::try_from(spent.at(stage).as_nanos()).unwrap();
         assert_eq!([at(Stage::Input), at(Stage::Queue), at(Stage::Compute)], [10, 20, 0]);
         assert_eq!(at(Stage::Guest), 40);
@@ -381,7 +387,11 @@ mod tests {
         let record = record.lock().unwrap().take().unwrap();
         assert_eq!((record.id.as_deref(), record.end), (Some("mine"), End::Answered));
         let stays: Vec<Stage> = record.stays.iter().map(|stay| stay.stage).collect();
-        assert_eq!(stays, [Stage::Input, Stage::Queue, Stage::Guest, Stage::Output], "what took no time is none");
+        assert_eq!(
+            stays,
+            [Stage::Input, Stage::Queue, Stage::Guest, Stage::Output],
+            "what took no time is none"
+        );
         assert_eq!(timeline.name().to_string(), "mine");
     }
 
@@ -393,8 +403,8 @@ mod tests {
         let (model, version) = names();
         let child = timeline.child();
         assert_eq!(child.name().to_string(), format!("{:032x}", 7));
-        child.end(&model, version, End::Left);
-        timeline.end(&model, version, End::Answered);
+        child.end(&model, version, &End::Left);
+        timeline.end(&model, version, &End::Answered);
         let record = record.lock().unwrap().take().unwrap();
         assert_eq!(record.stays[1].run, Some(GraphRun { graph, rows: 3 }));
         assert_eq!(record.peers[0].end, End::Left);
@@ -411,7 +421,7 @@ mod tests {
             timeline.enter_at(Stage::Guest, after(&timeline, nanos));
         }
         let (model, version) = names();
-        let spent = timeline.end(&model, version, End::Answered);
+        let spent = timeline.end(&model, version, &End::Answered);
         assert!(spent.at(Stage::Guest) >= Duration::from_nanos(999));
         let record = record.lock().unwrap().take().unwrap();
         assert_eq!(record.stays.len(), MAX_KEPT);

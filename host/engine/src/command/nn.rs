@@ -10,8 +10,8 @@
 
 use std::collections::HashMap;
 
-use vespid_nn::{Computed, Graphs, LaneHandle, NnError};
-use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Tensor, note_copy};
+use vespid_nn::{Graphs, LaneHandle, NnError};
+use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Stage, Tensor, note_copy};
 use wasmtime::{Caller, Linker, format_err};
 use wasmtime_wasi_nn::backend::{
     BackendError, BackendExecutionContext, BackendGraph, Id, NamedTensor as GlueNamed,
@@ -52,10 +52,15 @@ async fn compute(mut caller: Caller<'_, CommandState>, number: u32) -> u32 {
         state.shared.lock().refuse(ErrorCode::InvalidArgument, message);
         return INVALID_ARGUMENT;
     };
-    match lane.compute(inputs, state.deadline, state.priority).await {
-        Ok(Computed { outputs, run }) => {
-            state.runs.push(run);
-            if state.shared.lock().finish(number, outputs) { SUCCESS } else { TOO_LARGE }
+    let computed = lane.compute(inputs, state.deadline, state.priority, &state.timeline).await;
+    state.timeline.enter(Stage::Guest);
+    match computed {
+        Ok(outputs) => {
+            if state.shared.lock().finish(number, outputs) {
+                SUCCESS
+            } else {
+                TOO_LARGE
+            }
         }
         Err(error) => {
             state.shared.lock().refuse(error.code(), error.to_string());

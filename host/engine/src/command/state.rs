@@ -6,8 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Level;
-use vespid_nn::Run;
-use vespid_types::{Deadline, ErrorCode, Priority, note_copy};
+use vespid_types::{Deadline, ErrorCode, Priority, Timeline, note_copy};
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -29,8 +28,8 @@ pub(crate) struct CommandState {
     pub(super) nn: WasiNnCtx,
     pub(super) deadline: Deadline,
     pub(super) priority: Priority,
-    /// Runs of graphs that the call had a part in.
-    pub(super) runs: Vec<Run>,
+    /// Is told how far the call is.
+    pub(super) timeline: Arc<Timeline>,
 }
 
 /// What a call is given.
@@ -40,18 +39,18 @@ pub(super) struct Given<'a> {
     pub(super) input: Input,
     /// Bytes that are kept free before what is written to the standard output.
     pub(super) prefix: usize,
-    pub(super) request_id: Option<String>,
     pub(super) deadline: Deadline,
     pub(super) priority: Priority,
+    pub(super) timeline: Arc<Timeline>,
 }
 
 impl CommandState {
     pub(super) fn new(given: Given<'_>) -> Self {
-        let Given { context, config, input, prefix, request_id, deadline, priority } = given;
+        let Given { context, config, input, prefix, deadline, priority, timeline } = given;
         let Input { shape, content } = input;
         let extents: Vec<String> = shape.iter().map(ToString::to_string).collect();
         let (model, graphs) = (context.model.to_string(), context.graphs.clone());
-        let shared = Shared::new(context, request_id, prefix);
+        let shared = Shared::new(context, Arc::clone(&timeline), prefix);
         let wasi = WasiCtx::builder()
             .arg(model)
             .env("VESPID_INPUT_SHAPE", extents.join(","))
@@ -61,7 +60,7 @@ impl CommandState {
             .stderr(Stderr(shared.clone()))
             .build_p1();
         let nn = WasiNnCtx::new([], Registry::new(graphs, shared.clone()).into());
-        Self { shared, wasi, nn, deadline, priority, runs: Vec::new() }
+        Self { shared, wasi, nn, deadline, priority, timeline }
     }
 }
 
@@ -74,7 +73,7 @@ pub(super) struct Inner {
     /// Execution contexts, in the order in which they were made.
     pub(super) contexts: Vec<Context>,
     context: Arc<PluginContext>,
-    request_id: Option<String>,
+    timeline: Arc<Timeline>,
     log: Lines,
     output: Vec<u8>,
     line: Line,
@@ -93,12 +92,12 @@ pub(super) struct Ended {
 }
 
 impl Shared {
-    fn new(context: Arc<PluginContext>, request_id: Option<String>, prefix: usize) -> Self {
+    fn new(context: Arc<PluginContext>, timeline: Arc<Timeline>, prefix: usize) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             budget: Budget::new(context.memory_limit.as_u64()),
             contexts: Vec::new(),
             context,
-            request_id,
+            timeline,
             log: Lines::default(),
             output: vec![0; prefix],
             line: Line::default(),
@@ -147,7 +146,7 @@ impl Inner {
     }
 
     fn say(&mut self, line: String) {
-        self.log.write(&self.context, self.request_id.as_deref(), Level::INFO, &line);
+        self.log.write(&self.context, &self.timeline, Level::INFO, &line);
         if !line.trim().is_empty() {
             self.said = Some(line);
         }
@@ -155,12 +154,7 @@ impl Inner {
 
     /// Notes why wasi-nn refuses something, for its error codes say next to nothing.
     pub(super) fn refuse(&mut self, code: ErrorCode, message: String) {
-        self.log.write(
-            &self.context,
-            self.request_id.as_deref(),
-            Level::WARN,
-            &format!("wasi-nn: {message}"),
-        );
+        self.log.write(&self.context, &self.timeline, Level::WARN, &format!("wasi-nn: {message}"));
         self.refused = Some(Refusal { code, message });
     }
 }

@@ -10,13 +10,12 @@ pub(crate) mod tensors;
 
 use std::sync::Arc;
 
-use vespid_nn::Run;
-use vespid_types::{Deadline, Priority};
+use vespid_types::{Deadline, Priority, Timeline};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::log::Lines;
-use crate::plugin::PluginContext;
+use crate::plugin::{Call, PluginContext};
 use budget::Budget;
 
 /// How many handles an instance may hold at once.
@@ -41,14 +40,33 @@ pub(crate) struct CallState {
     pub(crate) request_id: Option<String>,
     /// How many calls of other models led to this one.
     pub(crate) depth: u8,
-    /// Runs of graphs that the call had a part in.
-    pub(crate) runs: Vec<Run>,
+    /// Is told how far the call is.
+    pub(crate) timeline: Arc<Timeline>,
     log: Lines,
 }
 
 impl CallState {
-    pub(crate) fn new(deadline: Deadline, priority: Priority, request_id: Option<String>, depth: u8) -> Self {
-        Self { deadline, priority, request_id, depth, runs: Vec::new(), log: Lines::default() }
+    pub(crate) fn new(call: &Call) -> Self {
+        Self {
+            deadline: call.deadline,
+            priority: call.priority,
+            request_id: call.id.clone(),
+            depth: call.depth,
+            timeline: Arc::clone(&call.timeline),
+            log: Lines::default(),
+        }
+    }
+
+    /// Of a call that nobody made: the plugin is to describe itself.
+    pub(crate) fn own(deadline: Deadline) -> Self {
+        Self {
+            deadline,
+            priority: Priority::ONLINE,
+            request_id: None,
+            depth: 0,
+            timeline: Arc::default(),
+            log: Lines::default(),
+        }
     }
 }
 

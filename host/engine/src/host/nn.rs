@@ -4,12 +4,12 @@
 //! code and text say why. Cost: tensors move to the lane and back; nothing is copied here.
 
 use vespid_nn::{LaneHandle, NnError};
-use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Tensor, note_copy};
+use vespid_types::{Datatype, ErrorCode, NamedTensor, Shape, Stage, Tensor, note_copy};
 use wasmtime::component::Resource;
 
-use super::HostState;
 use super::reads;
 use super::tensors::{GuestTensor, OVERHEAD};
+use super::{CallState, HostState};
 use crate::bindings::wasi::nn::errors::{self, ErrorCode as WitCode};
 use crate::bindings::wasi::nn::graph::{self, ExecutionTarget, GraphEncoding};
 use crate::bindings::wasi::nn::inference;
@@ -198,11 +198,13 @@ impl inference::HostGraphExecutionContext for HostState {
             .into_iter()
             .map(|(name, handle)| Ok(NamedTensor { name, tensor: self.take_nn(handle)? }))
             .collect::<wasmtime::Result<Vec<_>>>()?;
-        match lane.compute(inputs, self.call.deadline, self.call.priority).await {
-            Ok(computed) => {
-                self.call.runs.push(computed.run);
+        let CallState { deadline, priority, timeline, .. } = &self.call;
+        let computed = lane.compute(inputs, *deadline, *priority, timeline).await;
+        timeline.enter(Stage::Guest);
+        match computed {
+            Ok(outputs) => {
                 let push = |NamedTensor { name, tensor }| Ok((name, self.push_nn(tensor)?));
-                computed.outputs.into_iter().map(push).collect::<wasmtime::Result<_>>().map(Ok)
+                outputs.into_iter().map(push).collect::<wasmtime::Result<_>>().map(Ok)
             }
             Err(error) => self.fail_with(&error),
         }

@@ -30,7 +30,7 @@ impl host::Host for HostState {
             LogLevel::Warn => Level::WARN,
             LogLevel::Error => Level::ERROR,
         };
-        self.call.log.write(&self.context, self.call.request_id.as_deref(), level, &message);
+        self.call.log.write(&self.context, &self.call.timeline, level, &message);
         Ok(())
     }
 
@@ -53,7 +53,9 @@ impl host::Host for HostState {
         let inputs = convert::take_all(self, inputs)?;
         let asked = self.peer_request(&model, version.as_deref(), inputs);
         let answer = match asked {
-            Ok((peers, request)) => peers.infer(request, self.call.depth.saturating_add(1)).await,
+            Ok((peers, request)) => {
+                peers.infer(request, self.call.depth.saturating_add(1), &self.call.timeline).await
+            }
             Err(error) => Err(error),
         };
         match answer {

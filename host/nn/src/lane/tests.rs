@@ -71,9 +71,12 @@ fn lane(options: LaneOptions) -> Lane {
 
 impl Lane {
     /// A call in a task of its own, which has been queued when this returns.
-    async fn call(&self, value: i32) -> tokio::task::JoinHandle<Result<Computed, NnError>> {
+    async fn call(&self, value: i32) -> tokio::task::JoinHandle<Answer> {
         let lane = self.handle.clone();
-        let call = tokio::spawn(async move { lane.compute(row(value), soon(), Priority::ONLINE).await });
+        let call = tokio::spawn(async move {
+            let timeline = Arc::default();
+            lane.compute(row(value), soon(), Priority::ONLINE, &timeline).await
+        });
         tokio::task::yield_now().await;
         call
     }
@@ -97,8 +100,8 @@ fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
 
-fn answer(computed: Result<Computed, NnError>) -> i32 {
-    values(&computed.unwrap().outputs[0].tensor)[0]
+fn answer(computed: Answer) -> i32 {
+    values(&computed.unwrap()[0].tensor)[0]
 }
 
 #[tokio::test]
@@ -110,18 +113,15 @@ async fn what_comes_while_the_backend_is_busy_is_one_run() {
     for value in 1..=4 {
         waiting.push(lane.call(value).await);
     }
-    assert_eq!(lane.handle.waiting(), 4);
+    assert_eq!(lane.handle.usage().waiting, 4);
     (0..3).for_each(|_| lane.open());
     assert_eq!(answer(running.await.unwrap()), 0);
-    let mut leads = 0;
     for (value, call) in (1..=4).zip(waiting) {
-        let computed = call.await.unwrap().unwrap();
-        leads += u32::from(computed.run.leads);
-        assert_eq!(computed.run.rows, if value <= 3 { 3 } else { 1 });
-        assert_eq!(values(&computed.outputs[0].tensor), [value], "each gets its own row");
+        assert_eq!(answer(call.await.unwrap()), value, "each gets its own row");
     }
     assert_eq!(lane.runs(), [1, 3, 1]);
-    assert_eq!(leads, 2, "one call counts for each run");
+    let counted: Vec<_> = lane.handle.usage().runs.into_iter().map(|(rows, run)| (rows, run.count)).collect();
+    assert_eq!(counted, [(1, 2), (3, 1)]);
 }
 
 #[tokio::test]
@@ -145,6 +145,8 @@ async fn a_bad_row_fails_alone() {
     }
     // All four, the two halves, and the halves of the half that failed.
     assert_eq!(lane.runs(), [1, 4, 2, 2, 1, 1]);
+    let counted: Vec<_> = lane.handle.usage().runs.into_iter().map(|(rows, run)| (rows, run.count)).collect();
+    assert_eq!(counted, [(1, 2), (2, 1)], "those that failed are not counted");
 }
 
 #[tokio::test]
@@ -193,7 +195,7 @@ async fn a_panic_costs_its_own_call_alone() {
 async fn a_call_past_its_deadline_is_not_run() {
     let lane = lane(LaneOptions::default());
     let past = Deadline::after(Duration::ZERO);
-    let error = lane.handle.compute(row(0), past, Priority::ONLINE).await.unwrap_err();
+    let error = lane.handle.compute(row(0), past, Priority::ONLINE, &Arc::default()).await.unwrap_err();
     assert!(matches!(error, NnError::InGraph { source, .. } if matches!(*source, NnError::DeadlineExceeded)));
     assert!(lane.runs().is_empty());
 }

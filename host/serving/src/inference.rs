@@ -1,0 +1,172 @@
+//! One request on its way through a model, from the first look at its body to the last byte of its answer.
+//!
+//! Contract: it begins when it is made, and is counted once, when its last clone is dropped: as answered where its work was
+//! done, as failed with the last failure, and as canceled where it was dropped on its way. Who turns a body into a request,
+//! and an answer into a body, does so within [`Inference::decode`] and [`Inference::encode`], so that the time is counted
+//! where it belongs. Cost: two allocations; a few readings of the clock.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream;
+use vespid_types::{End, Error, Request, Response, Result, Stage, Timeline};
+
+use crate::model::{Pieces, ReadyModel, rows};
+use crate::predictor::{Predictor, ResponseStream};
+
+/// A request on its way. Clones are the same.
+#[derive(Clone)]
+pub struct Inference(Arc<Ongoing>);
+
+struct Ongoing {
+    predictor: Predictor,
+    model: Arc<ReadyModel>,
+    timeline: Arc<Timeline>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rows: u64,
+    end: End,
+}
+
+impl Predictor {
+    /// Begins a request to `model`, which [`Predictor::model`] gave.
+    #[must_use]
+    pub fn begin(&self, model: Arc<ReadyModel>, timeline: Timeline) -> Inference {
+        let state = Mutex::new(State { rows: 0, end: End::Left });
+        Inference(Arc::new(Ongoing { predictor: self.clone(), model, timeline: Arc::new(timeline), state }))
+    }
+}
+
+impl Inference {
+    /// The model that is asked.
+    #[must_use]
+    pub fn model(&self) -> &Arc<ReadyModel> {
+        &self.0.model
+    }
+
+    /// What names it in the log: the caller's id, once the request is decoded, else its trace's, else a made one.
+    pub fn name(&self) -> impl fmt::Display + '_ {
+        self.0.timeline.name()
+    }
+
+    /// Turns what came into a request.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn decode<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.0.timeline.enter(Stage::Input);
+        work().inspect_err(|error| self.0.fail(error))
+    }
+
+    /// Turns a response into what goes.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn encode<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.0.timeline.enter(Stage::Output);
+        let encoded = work().inspect_err(|error| self.0.fail(error));
+        // A stream's caller may take its time.
+        self.0.timeline.enter(Stage::Between);
+        encoded
+    }
+
+    /// Has the model answer.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub async fn predict(&self, request: Request) -> Result<Response> {
+        self.0.asked(&request);
+        let answered = match self.0.predictor.admit() {
+            Ok(_room) => self.0.model.predict(request, 0, &self.0.timeline).await,
+            Err(error) => Err(error),
+        };
+        self.0.ended(answered)
+    }
+
+    /// The same for a request that a plugin makes. The call that led to it has been admitted, and so is this one with it.
+    pub(crate) async fn nested(&self, request: Request, depth: u8) -> Result<Response> {
+        self.0.asked(&request);
+        self.0.ended(self.0.model.predict(request, depth, &self.0.timeline).await)
+    }
+
+    /// Has the model answer in as many responses as it has: one, unless it is [decoupled](ReadyModel::is_decoupled). Each is
+    /// made when it is asked for; dropping the stream ends the call.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`]; what goes wrong later comes as the last item of the stream.
+    pub async fn predict_stream(&self, request: Request) -> Result<ResponseStream> {
+        if !self.0.model.is_decoupled() {
+            let response = self.predict(request).await?;
+            return Ok(Box::pin(stream::iter([Ok(response)])));
+        }
+        self.0.asked(&request);
+        let begun = match self.0.predictor.admit() {
+            Ok(room) => {
+                let model = Arc::clone(&self.0.model);
+                model.stream(request, &self.0.timeline).await.map(|pieces| (pieces, room))
+            }
+            Err(error) => Err(error),
+        };
+        let (pieces, room) = begun.inspect_err(|error| self.0.fail(error))?;
+        let state = (self.clone(), pieces, room);
+        Ok(Box::pin(stream::try_unfold(state, async |(inference, mut pieces, room)| {
+            let next = inference.next(&mut pieces).await?;
+            Ok(next.map(|response| (response, (inference, pieces, room))))
+        })))
+    }
+
+    async fn next(&self, pieces: &mut Pieces) -> Result<Option<Response>> {
+        let next = pieces.next().await;
+        match &next {
+            // Until it is encoded, and the next one asked for.
+            Ok(Some(_)) => self.0.timeline.enter(Stage::Between),
+            Ok(None) => self.0.answered(),
+            Err(error) => self.0.fail(error),
+        }
+        next
+    }
+}
+
+impl Ongoing {
+    fn asked(&self, request: &Request) {
+        if let Some(id) = &request.id {
+            self.timeline.set_id(id);
+        }
+        self.lock().rows = rows(request);
+    }
+
+    fn ended(&self, answered: Result<Response>) -> Result<Response> {
+        match &answered {
+            Ok(_) => self.answered(),
+            Err(error) => self.fail(error),
+        }
+        answered
+    }
+
+    /// Its work is done. What failed on the way remains a failure.
+    fn answered(&self) {
+        let end = &mut self.lock().end;
+        if *end == End::Left {
+            *end = End::Answered;
+        }
+    }
+
+    fn fail(&self, error: &Error) {
+        self.lock().end = End::Failed { code: error.code(), message: error.message().to_owned() };
+    }
+
+    /// Nothing panics under the lock, so that a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        let State { rows, end } = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let spent = self.timeline.end(self.model.name(), self.model.version(), end);
+        self.model.count(*rows, &spent, end);
+    }
+}
