@@ -10,6 +10,7 @@
 mod listener;
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,11 +20,11 @@ use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
 use crate::{onnxruntime, openvino};
@@ -53,7 +54,7 @@ pub(crate) struct ServeArgs {
     /// Where clients that speak gRPC reach the server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
     grpc: SocketAddr,
-    /// Where probes reach the server
+    /// Where probes reach the server, and what collects metrics
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
     admin: SocketAddr,
     /// How large the body of a request may be, and a gRPC message either way
@@ -81,6 +82,13 @@ pub(crate) struct ServeArgs {
     /// How the log is written
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
+    /// Where traces are sent by OTLP over gRPC, such as http://127.0.0.1:4317 [default:
+    /// $OTEL_EXPORTER_OTLP_ENDPOINT, else nowhere]
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Of how many requests one is traced, where traces are sent and the caller does not say
+    #[arg(long, value_name = "N", default_value_t = vespid_telemetry::DEFAULT_TRACE_RATE)]
+    trace_rate: NonZero<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -91,32 +99,38 @@ enum LogFormat {
 
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    start_log(args.log_format)?;
+    let log = start_log(args.log_format)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
-    let served = runtime.block_on(serve(args));
+    let served = runtime.block_on(serve(args, log));
     // What still compiles is left behind: it is not in the store yet.
     runtime.shutdown_background();
     served
 }
 
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .with_env_var("VESPID_LOG")
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .from_env()
-        .context("VESPID_LOG is not a log filter: write one such as `debug` or `info,plugin=debug`")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+fn start_log(format: LogFormat) -> anyhow::Result<Log> {
+    Ok(Log::start(match format {
+        LogFormat::Text => vespid_telemetry::LogFormat::Text,
+        LogFormat::Json => vespid_telemetry::LogFormat::Json,
+    })?)
 }
 
-async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+async fn serve(args: &ServeArgs, log: Log) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let api = build(args, stopped.clone())?;
+    let api = build(args, log, stopped.clone())?;
+    let telemetry = api.telemetry.clone();
+    let served = listen_and_drain(args, api, &stop, stopped).await;
+    // It blocks, on work of this runtime's.
+    tokio::task::spawn_blocking(move || telemetry.flush()).await.context("the traces' end")?;
+    served
+}
+
+async fn listen_and_drain(
+    args: &ServeArgs,
+    api: Api,
+    stop: &watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let http = bind(args.http).await.context("--http")?;
     let grpc = bind(args.grpc).await.context("--grpc")?;
     let admin = bind(args.admin).await.context("--admin")?;
@@ -151,7 +165,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     }
 }
 
-fn build(args: &ServeArgs, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
     let store = Store::open(&args.store)?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
@@ -167,9 +181,22 @@ fn build(args: &ServeArgs, stopping: watch::Receiver<bool>) -> anyhow::Result<Ap
     }
     let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
+    let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
     let options = RepositoryOptions { engine, backends, max_package: args.max_package };
     let repository = Repository::start(store, predictor.clone(), options)?;
-    Ok(Api { predictor, repository, max_body: args.max_body, stopping })
+    Ok(Api { predictor, telemetry, repository, max_body: args.max_body, stopping })
+}
+
+fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
+    // OpenTelemetry's variables are given a value of nothing where they are not to count.
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let otlp_endpoint = args
+        .otlp_endpoint
+        .clone()
+        .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+        .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let trace = TraceSettings { level: TraceLevel::Timestamps, rate: args.trace_rate, count: None };
+    TelemetryOptions { otlp_endpoint, trace, log: Some(log) }
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

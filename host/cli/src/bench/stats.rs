@@ -2,7 +2,7 @@
 //!
 //! The server tells them as Triton does (its statistics extension), and some of its own under `vespid`. They count from
 //! the server's start; what lies between two readings is the measured part's. A plugin that calls other models spends
-//! their time too: it shows as the server's other time, for their counters are theirs.
+//! their time too: it counts as the plugin's own, and in their counters once more.
 
 use serde::{Deserialize, Serialize};
 use ureq::http::StatusCode;
@@ -54,7 +54,7 @@ struct BatchStats {
 
 #[derive(Debug, Default, Deserialize)]
 struct Extras {
-    cpu: Option<Counter>,
+    graph: Option<Counter>,
     instances: Option<Instances>,
 }
 
@@ -87,8 +87,10 @@ pub(super) struct Breakdown {
     pub(super) wait: f64,
     /// Outside of the server: the network, and this client.
     pub(super) network_and_client: f64,
-    /// Waiting for the graph.
+    /// Waiting for the graph, or for an instance.
     pub(super) queue: Option<f64>,
+    /// Making the request into what the model takes, and what comes of it into an answer.
+    pub(super) conversion: Option<f64>,
     /// The backend.
     pub(super) compute: Option<f64>,
     /// The plugin's own code.
@@ -127,20 +129,23 @@ fn breakdown(delta: &Delta, latency: f64, service: f64) -> Option<Breakdown> {
     }
     let each = |ns: u64| ns as f64 / requests as f64;
     let queue = delta.inference.queue.map(|queue| each(queue.ns));
-    let parts =
-        [delta.inference.compute_input, delta.inference.compute_infer, delta.inference.compute_output];
-    let known: Vec<f64> = parts.iter().flatten().map(|part| each(part.ns)).collect();
-    let compute = (!known.is_empty()).then(|| known.iter().sum());
-    // Of a call, for those that failed run the plugin too.
-    let guest = delta.cpu.filter(|cpu| cpu.count > 0).map(|cpu| cpu.ns as f64 / cpu.count as f64);
+    let conversion = delta.inference.compute_input.zip(delta.inference.compute_output);
+    let conversion = conversion.map(|(input, output)| each(input.ns) + each(output.ns));
+    let infer = delta.inference.compute_infer.map(|infer| each(infer.ns));
+    // Of Vespid alone it is known which part of it is the plugin's.
+    let graph = delta.graph.map(|graph| each(graph.ns));
+    let guest =
+        infer.zip(graph).filter(|_| delta.instances.is_some()).map(|(infer, graph)| (infer - graph).max(0.0));
+    let compute = graph.or(infer);
     let server = each(delta.inference.success.ns);
-    let told: f64 = [queue, compute, guest].iter().flatten().sum();
+    let told: f64 = [queue, conversion, compute, guest].iter().flatten().sum();
     Some(Breakdown {
         requests,
         failed: delta.inference.fail.count,
         wait: (latency - service).max(0.0),
         network_and_client: (service - server).max(0.0),
         queue,
+        conversion,
         compute,
         guest,
         server_other: (server - told).max(0.0),
@@ -165,7 +170,7 @@ struct Delta {
     /// Runs of the backend, and their rows, from the statistics by batch size.
     batches: u64,
     batched: u64,
-    cpu: Option<Counter>,
+    graph: Option<Counter>,
     instances: Option<Instances>,
 }
 
@@ -195,7 +200,7 @@ impl Delta {
         add(&mut sum.compute_input, counted(|stats| stats.inference_stats.compute_input)?);
         add(&mut sum.compute_infer, counted(|stats| stats.inference_stats.compute_infer)?);
         add(&mut sum.compute_output, counted(|stats| stats.inference_stats.compute_output)?);
-        add(&mut self.cpu, counted(|stats| stats.vespid.cpu)?);
+        add(&mut self.graph, counted(|stats| stats.vespid.graph)?);
         for late in &later.batch_stats {
             let early = earlier.map_or(0, |stats| stats.executions_of(late.batch_size));
             let executions = late.compute_infer.count.checked_sub(early)?;

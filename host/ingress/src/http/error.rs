@@ -36,7 +36,8 @@ pub(super) struct Failure {
     allowed: Option<&'static str>,
 }
 
-/// What a failed answer failed with, among its extensions: some paths have a shape of their own for errors.
+/// What a failed answer failed with, among its extensions: some paths have a shape of their own for errors, and the log
+/// says more than the client is told.
 #[derive(Clone)]
 pub(super) struct Failed {
     pub(super) error: Error,
@@ -88,18 +89,9 @@ impl From<Error> for Failure {
     }
 }
 
-/// Logs a failure of the server's or the model's own.
-pub(super) fn log(error: &Error) {
-    if status(error.code()).is_server_error() {
-        let source = std::error::Error::source(error).map(tracing::field::debug);
-        tracing::warn!(code = %error.code(), source, "{error}");
-    }
-}
-
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self { status, error, field, allowed } = self;
-        log(&error);
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (status, json, wire::error_body(error.message())).into_response();
         let headers = response.headers_mut();

@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use vespid_types::Error;
+use vespid_serving::Inference;
+use vespid_types::{Error, ModelRef};
 
 use super::error::Failure;
 use super::target::Target;
-use super::{Api, drain, read_body};
+use super::{Api, drain, observe, read_body};
 use crate::wire::classification::classify_outputs;
 use crate::wire::{self, EncodedBody, OutputFormat};
 
@@ -28,11 +29,29 @@ pub(super) async fn infer(
     };
     let head = headers.get(wire::HEADER_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let body = read_body(body, api.max_body, head.unwrap_or_default()).await?;
-    let (header_length, format) = layout(&headers)?;
-    let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
-    let mut response = api.predictor.predict(&model, request).await?;
-    classify_outputs(&mut response, &asked, |output| model.labels(output))?;
-    Ok(to_http(wire::encode(&response, format.as_ref().unwrap_or(&asked))?))
+    let inference = api.begin(model, &headers);
+    let answered = answer(&inference, &headers, body, target).await;
+    Ok(observe::about(&inference, answered))
+}
+
+async fn answer(
+    inference: &Inference,
+    headers: &HeaderMap,
+    body: Bytes,
+    target: ModelRef,
+) -> Result<Response, Failure> {
+    let model = inference.model();
+    let (request, asked, format) = inference.decode(|| {
+        let (header_length, format) = layout(headers)?;
+        let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
+        Ok((request, asked, format))
+    })?;
+    let mut response = inference.predict(request).await?;
+    let encoded = inference.encode(|| {
+        classify_outputs(&mut response, &asked, |output| model.labels(output))?;
+        wire::encode(&response, format.as_ref().unwrap_or(&asked))
+    })?;
+    Ok(to_http(encoded))
 }
 
 /// The length of the JSON in the body, and where it does not say so itself, how to answer.

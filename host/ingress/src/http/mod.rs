@@ -12,9 +12,12 @@ mod error;
 mod generate;
 mod infer;
 mod metadata;
+mod metrics;
+mod observe;
 mod openai;
 mod repository;
 mod request_id;
+mod settings;
 mod target;
 mod v1;
 
@@ -27,6 +30,7 @@ use axum::routing::{get, post, put};
 use bytesize::ByteSize;
 use tokio::sync::watch;
 use vespid_serving::{Predictor, Repository};
+use vespid_telemetry::Telemetry;
 use vespid_types::{Error, ErrorCode, ModelName};
 
 use body::{drain, read_body};
@@ -38,6 +42,8 @@ pub use error::status;
 pub struct Api {
     /// Answers predictions.
     pub predictor: Predictor,
+    /// Is told of requests, and tells of them.
+    pub telemetry: Telemetry,
     /// Takes packages in.
     pub repository: Repository,
     /// How large the body of an inference request may be.
@@ -86,7 +92,19 @@ pub fn router(api: Api) -> Router {
             .route(&path("/generate"), post(generate::generate))
             .route(&path("/generate_stream"), post(generate::generate_stream));
     }
-    finish(routes.merge(other_protocols()), api)
+    let observe = middleware::from_fn_with_state(api.clone(), observe::observe);
+    finish(routes.merge(other_protocols()).merge(settings()), api).layer(observe)
+}
+
+/// The settings of traces and of the log.
+fn settings() -> Router<Api> {
+    Router::new()
+        .route("/v2/trace/setting", get(settings::trace).post(settings::change_trace))
+        .route(
+            "/v2/models/{model}/trace/setting",
+            get(settings::model_trace).post(settings::change_model_trace),
+        )
+        .route("/v2/logging", get(settings::log).post(settings::change_log))
 }
 
 /// Version 1 of the protocol, and OpenAI's.
@@ -101,9 +119,9 @@ fn other_protocols() -> Router<Api> {
         .route("/openai/v1/models/{model}", get(openai::model))
 }
 
-/// The routes of the admin port, for probes.
+/// The routes of the admin port, for probes and for what collects metrics.
 pub fn admin_router(api: Api) -> Router {
-    finish(health(), api)
+    finish(health().route("/metrics", get(metrics::metrics)), api)
 }
 
 fn health() -> Router<Api> {

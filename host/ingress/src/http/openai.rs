@@ -65,8 +65,8 @@ pub(super) fn is_its(path: &str) -> bool {
 }
 
 /// An answer of such a path.
-pub(super) fn reshape(mut response: Response) -> Response {
-    let Some(Failed { error, field }) = response.extensions_mut().remove() else { return response };
+pub(super) fn reshape(response: Response) -> Response {
+    let Some(Failed { error, field }) = response.extensions().get().cloned() else { return response };
     let (mut parts, _) = response.into_parts();
     let body = error_body(&error, field);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

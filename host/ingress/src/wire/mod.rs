@@ -23,6 +23,7 @@ mod raw;
 pub(crate) mod repository;
 mod request;
 mod rows;
+pub mod settings;
 pub mod statistics;
 pub mod v1;
 mod write;

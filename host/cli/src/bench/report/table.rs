@@ -91,7 +91,8 @@ fn breakdowns() -> Vec<Row> {
     vec![
         ("mean before it is sent", Box::new(unsent)),
         row("mean network and client", |breakdown| Some(time(breakdown.network_and_client))),
-        row("mean waiting for graph", |breakdown| breakdown.queue.map(time)),
+        row("mean waiting", |breakdown| breakdown.queue.map(time)),
+        row("mean in and out", |breakdown| breakdown.conversion.map(time)),
         row("mean graph", |breakdown| breakdown.compute.map(time)),
         row("mean plugin", |breakdown| breakdown.guest.map(time)),
         row("mean rest of server", |breakdown| Some(time(breakdown.server_other))),
@@ -233,6 +234,7 @@ mod tests {
             wait: 0.0,
             network_and_client: 5e5,
             queue: Some(2.5e5),
+            conversion: None,
             compute: Some(1e6),
             guest: None,
             server_other: 2.5e5,
@@ -249,7 +251,7 @@ mod tests {
             lines[from..],
             [
                 "mean network and client 500 us",
-                "mean waiting for graph 250 us",
+                "mean waiting 250 us",
                 "mean graph 1.00 ms",
                 "mean rest of server 250 us",
                 "graph runs a request 0.50",

@@ -7,20 +7,21 @@ fn vespid(requests: u64, failed: u64) -> String {
         r#"{{"model_stats":[{{"name":"embed","version":"1","last_inference":1700000000000,
         "inference_count":{requests},"execution_count":{executions},
         "inference_stats":{{"success":{{"count":{requests},"ns":{success}}},"fail":{{"count":{failed},"ns":7}},
-        "queue":{{"count":{requests},"ns":{queue}}},"compute_input":{{"count":0,"ns":0}},
-        "compute_infer":{{"count":{requests},"ns":{infer}}},"compute_output":{{"count":0,"ns":0}},
+        "queue":{{"count":{requests},"ns":{queue}}},"compute_input":{{"count":{requests},"ns":{input}}},
+        "compute_infer":{{"count":{requests},"ns":{infer}}},"compute_output":{{"count":{requests},"ns":{output}}},
         "cache_hit":{{"count":0,"ns":0}},"cache_miss":{{"count":0,"ns":0}}}},
         "batch_stats":[{{"batch_size":1,"compute_infer":{{"count":3,"ns":9}}}},
             {{"batch_size":8,"compute_input":{{"count":0,"ns":0}},
               "compute_infer":{{"count":{executions},"ns":{infer}}},"compute_output":{{"count":0,"ns":0}}}}],
         "memory_usage":[],
-        "vespid":{{"cpu":{{"count":{calls},"ns":{cpu}}},
+        "vespid":{{"cpu":{{"count":1,"ns":1}},"graph":{{"count":{requests},"ns":{graph}}},
             "instances":{{"fresh":{fresh},"warm":{requests},"retired":1}}}}}}]}}"#,
         success = requests * 1000,
         queue = requests * 100,
-        infer = requests * 300,
-        calls = requests + failed,
-        cpu = (requests + failed) * 50,
+        input = requests * 40,
+        infer = requests * 350,
+        graph = requests * 300,
+        output = requests * 20,
         fresh = 2 + failed,
     )
 }
@@ -42,9 +43,10 @@ fn counters_are_differenced() {
         wait: 500.0,
         network_and_client: 200.0,
         queue: Some(100.0),
+        conversion: Some(60.0),
         compute: Some(300.0),
         guest: Some(50.0),
-        server_other: 550.0,
+        server_other: 490.0,
         executions: 200,
         mean_batch: Some(8.0),
         instances: Some(Instances { fresh: 2, warm: 400, retired: 0 }),
@@ -95,7 +97,7 @@ fn tritons_own_statistics_are_read() {
         )
     };
     let got = compared(&stats(0), &stats(4)).unwrap();
-    assert_eq!((got.queue, got.compute, got.server_other), (Some(20.0), Some(32.0), 48.0));
+    assert_eq!((got.queue, got.compute, got.server_other), (Some(20.0), Some(30.0), 48.0));
     assert_eq!((got.guest, got.mean_batch), (None, Some(1.0)));
 }
 
