@@ -59,8 +59,15 @@ impl Home {
     /// The same, with further arguments.
     #[must_use]
     pub fn start_with(&self, arguments: &[&str]) -> Server {
+        self.start_in(arguments, &[])
+    }
+
+    /// The same, with further variables of the environment.
+    #[must_use]
+    pub fn start_in(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
         let log = self.folder.path().join("log");
         let mut child = serve(&self.store(), &[FREE_PORTS, arguments].concat())
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).unwrap())
             .spawn()
@@ -87,7 +94,15 @@ pub fn serve(store: &Path, arguments: &[&str]) -> Command {
     command.args(["serve", "--store"]).arg(store).args(arguments);
     // The same backend on every machine; a test that wants another names its library.
     command.env("VESPID_ONNXRUNTIME", "off").env("VESPID_OPENVINO", "off");
-    command.env_remove("VESPID_LOG").stdin(Stdio::null());
+    for variable in [
+        "VESPID_LOG",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_SERVICE_NAME",
+    ] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
     command
 }
 

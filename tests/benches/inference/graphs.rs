@@ -110,8 +110,8 @@ pub(crate) fn deadline() -> Deadline {
 
 /// Runs a graph, as one of its callers.
 pub(crate) async fn compute(lane: &LaneHandle, inputs: &[NamedTensor]) -> Vec<NamedTensor> {
-    let computed = lane.compute(inputs.to_vec(), deadline(), Priority::ONLINE).await;
-    computed.unwrap_or_else(|error| panic!("{error}")).outputs
+    let computed = lane.compute(inputs.to_vec(), deadline(), Priority::ONLINE, &Arc::default()).await;
+    computed.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A runtime for one caller: the calling thread itself.

@@ -1,14 +1,12 @@
 //! Where the time of a call goes, by what the serving core itself counts.
 //!
-//! `guest` is the time for which the plugin held a thread: its code, its instantiation and its host calls. `queue` and
-//! `compute` are of the lane; a call in a batch has the whole run. `rest` is what is left of the call: waiting for a thread, and
-//! the way between the parts. It is negative where parts overlap: the lane's thread may begin before the call that it is for
-//! has let go of its own.
+//! The parts are those of `docs/metrics.md`; `guest` is what is left of `compute_infer` beside the runs of graphs, and `rest`
+//! what is left of the whole: the way from thread to thread.
 
 use std::fs;
 use std::sync::Arc;
 
-use vespid_serving::{ReadyModel, Statistics};
+use vespid_serving::{ReadyModel, Statistics, Times};
 use vespid_tests::built::repository;
 use vespid_types::NamedTensor;
 
@@ -17,7 +15,7 @@ use crate::pairs::{Plan, Spread, time};
 use crate::{table, texts};
 
 /// The parts, in the order of the table.
-const PARTS: usize = 4;
+const PARTS: usize = 6;
 
 pub(crate) fn run(plan: &Plan) {
     let mut rows = Vec::new();
@@ -37,7 +35,7 @@ pub(crate) fn run(plan: &Plan) {
     }
     table(
         "Where a call's time goes",
-        ["model, backend, callers", "whole", "queue", "guest", "compute", "rest"],
+        ["model, backend, callers", "whole", "queue", "input", "guest", "graph", "output", "rest"],
         rows,
     );
 }
@@ -65,17 +63,18 @@ fn measure(plan: &Plan, host: &Host, model: &Arc<ReadyModel>, requests: &Request
 
 impl Parts {
     fn add(&mut self, before: &Statistics, after: &Statistics) {
-        let calls = (after.success.count - before.success.count) as f64;
         assert_eq!(after.fail, before.fail);
-        let cpu = |statistics: &Statistics| statistics.plugin.unwrap().cpu;
-        let each = |ns: u64| ns as f64 / 1e9 / calls;
-        let whole = each(after.success.ns - before.success.ns);
-        let queue = each(after.queue.ns - before.queue.ns);
-        let compute = each(after.compute.ns - before.compute.ns);
-        let guest = (cpu(after) - cpu(before)).as_secs_f64() / calls;
+        let calls = (after.success.count - before.success.count) as f64;
+        let each =
+            |part: fn(&Times) -> u64| (part(&after.success) - part(&before.success)) as f64 / 1e9 / calls;
+        let whole = each(|times| times.total);
+        let guest = each(|times| times.infer) - each(|times| times.graph);
+        let (queue, input) = (each(|times| times.queue), each(|times| times.input));
+        let (graph, output) = (each(|times| times.graph), each(|times| times.output));
+        let rest = whole - queue - input - guest - graph - output;
         self.whole.push(whole);
-        let rest = whole - queue - compute - guest;
-        self.parts.iter_mut().zip([queue, guest, compute, rest]).for_each(|(all, part)| all.push(part));
+        let parts = [queue, input, guest, graph, output, rest];
+        self.parts.iter_mut().zip(parts).for_each(|(all, part)| all.push(part));
     }
 }
 
@@ -85,6 +84,6 @@ fn row(name: String, parts: &Parts) -> [String; PARTS + 2] {
         let median = Spread::of(values.clone()).median;
         format!("{} ({:.1} %)", time(median), 100.0 * median / whole)
     };
-    let [queue, guest, compute, rest] = parts.parts.each_ref().map(part);
-    [name, time(whole), queue, guest, compute, rest]
+    let [queue, input, guest, graph, output, rest] = parts.parts.each_ref().map(part);
+    [name, time(whole), queue, input, guest, graph, output, rest]
 }

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -159,6 +160,7 @@ impl Sides {
             inputs: vec![NamedTensor { name: self.subject.input.to_owned(), tensor }],
             outputs: vec![],
             parameters: Parameters::new(),
+            timeline: Arc::default(),
         };
         let answer = self.runtime.block_on(self.plugin.call(call)).unwrap_or_else(|error| panic!("{error}"));
         let output = answer.outputs.iter().find(|output| output.name == self.subject.output).unwrap();

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -24,6 +25,7 @@ use vespid_ingress::Api;
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions};
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_types::{Datatype, Deadline, Device, Encoding, NamedTensor, Parameters, Priority, Shape, Tensor};
 
 use bare::Bare;
@@ -84,6 +86,7 @@ fn call(inputs: Vec<NamedTensor>) -> Call {
         inputs,
         outputs: vec![],
         parameters: Parameters::new(),
+        timeline: Arc::default(),
     }
 }
 
@@ -143,10 +146,12 @@ fn iris_in_process(criterion: &mut Criterion) {
     let graphs = load();
     let lane = graphs.get("iris").unwrap().lane.clone();
     let x = floats("X", &row, &[1, 4]);
+    let timeline = Arc::default();
     group.bench_function("graph, native", |bencher| {
         bencher.iter(|| {
             let deadline = Deadline::after(Duration::from_secs(60));
-            runtime.block_on(lane.compute(vec![x.clone()], deadline, Priority::ONLINE)).unwrap()
+            let computing = lane.compute(vec![x.clone()], deadline, Priority::ONLINE, &timeline);
+            runtime.block_on(computing).unwrap()
         });
     });
 
@@ -177,8 +182,10 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         let body = futures_util::stream::iter([Ok(tar)]);
         repository.upload(package.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();
     }
+    let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
     vespid_ingress::router(Api {
         predictor,
+        telemetry,
         repository,
         max_body: ByteSize::mib(64),
         stopping: watch::channel(false).1,

@@ -25,6 +25,7 @@ use vespid_ingress::Api;
 use vespid_nn::Backends;
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Statistics};
+use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::built;
 use vespid_types::ModelRef;
 
@@ -67,8 +68,10 @@ impl Host {
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
         let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
         let repository = Repository::start(store, predictor.clone(), options).unwrap();
+        let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
         let api = Api {
             predictor: predictor.clone(),
+            telemetry,
             repository: repository.clone(),
             max_body: ByteSize::gib(1),
             stopping: watch::channel(false).1,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use vespid_nn::Backends;
+use vespid_serving::{Reason, Times};
 use vespid_tests::archive::Archive;
 use vespid_types::{
     Datatype, Error, ErrorCode, ModelRef, NamedTensor, Parameters, Priority, Request, Response, Sequence,
@@ -134,6 +135,10 @@ async fn a_plugin_answers_in_pieces_and_is_counted_once() {
     assert_eq!(refused.code(), ErrorCode::InvalidArgument);
     let counted = host.statistics("repeat_int32");
     assert_eq!((counted.success.count, counted.fail.count), (1, 2));
+    let Times { total, queue, input, infer, output, .. } = counted.success;
+    assert!(infer > 0 && queue + input + infer + output <= total, "{counted:?}");
+    // Without graphs, an answer is an execution.
+    assert_eq!(counted.execution_count, 1);
 }
 
 #[tokio::test]
@@ -145,6 +150,8 @@ async fn who_leaves_a_stream_ends_it() {
     assert_eq!(value(&responses.next().await.unwrap().unwrap()), 1);
     assert!(tokio::time::timeout(Duration::from_millis(50), responses.next()).await.is_err());
     drop(responses);
+    let counted = host.statistics("repeat_int32");
+    assert_eq!((counted.success.count, counted.failures[1]), (0, (Reason::Canceled, 1)));
     // There is room for one instance: it was the stream's.
     let again = host.predictor.predict_stream(model, repeated(&[3], &[0])).await.unwrap();
     assert_eq!(again.map_ok(|response| value(&response)).try_collect::<Vec<_>>().await.unwrap(), [3]);
