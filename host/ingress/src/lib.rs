@@ -5,6 +5,7 @@
 mod describe;
 mod grpc;
 mod http;
+mod observe;
 pub mod wire;
 
 pub use grpc::{code, router as grpc_router};

@@ -72,6 +72,19 @@ impl Inference {
         encoded
     }
 
+    /// Says that it failed, where it did so outside of decoding, encoding and the model.
+    pub fn fail(&self, error: &Error) {
+        self.0.fail(error);
+    }
+
+    /// Waits for what must come before it.
+    pub async fn waits_for<T>(&self, what: impl Future<Output = T>) -> T {
+        self.0.timeline.enter(Stage::Queue);
+        let came = what.await;
+        self.0.timeline.enter(Stage::Input);
+        came
+    }
+
     /// Has the model answer.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! What is said of a request that was answered.
 //!
-//! Contract: each is counted by protocol and code, and has one line in the log, at the level `debug`; one that failed by the
-//! server's own fault has another, as a warning, with the cause. Both bear the model, its version and the request's id where
-//! the request was for a model. Cost: a counter, where neither line is written.
+//! Contract: each is counted by protocol and code, and has one line in the log, at the level `debug`; a failure that is the
+//! server's own has another, as a warning, with the cause. Both bear the model, its version and what names the request where
+//! it was for a model. Cost: a counter, where neither line is written.
 
 use std::time::Instant;
 
-use tracing::field::{debug, display};
+use tracing::field::debug;
 use vespid_serving::Inference;
 use vespid_types::{Error, ModelName, Version};
 
@@ -43,8 +43,8 @@ pub struct Exchange<'a> {
     pub began: Instant,
     /// The inference, where it was one that got as far as a model.
     pub subject: Option<&'a Subject>,
-    /// Why it failed, where the server itself is to blame.
-    pub fault: Option<&'a Error>,
+    /// The request's id, where it was none.
+    pub request_id: Option<&'a str>,
 }
 
 impl Telemetry {
@@ -56,21 +56,33 @@ impl Telemetry {
 
     /// Counts and logs a request that was answered.
     pub fn answered(&self, exchange: &Exchange<'_>) {
-        let Exchange { protocol, what, code, began, subject, fault } = *exchange;
+        let Exchange { protocol, what, code, began, subject, request_id } = *exchange;
         self.metrics().answered(protocol.name, code);
-        let model = subject.map(|subject| display(&subject.model));
-        let version = subject.map(|subject| display(subject.version));
-        let request_id = subject.map(|subject| subject.request_id.as_str());
-        if let Some(error) = fault {
-            let source = std::error::Error::source(error).map(debug);
-            tracing::warn!(model, version, request_id, code = error.code().as_str(), source, "{error}");
+        if !Self::logs_exchanges() {
+            return;
         }
-        if Self::logs_exchanges() {
-            let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::debug!(
+        let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let (protocol, status) = (protocol.name, code);
+        match subject {
+            Some(Subject { model, version, request_id }) => tracing::debug!(
                 target: "vespid::access",
-                protocol = protocol.name, status = code, duration_us, model, version, request_id, "{what}"
-            );
+                protocol, status, duration_us, %model, %version, request_id, "{what}"
+            ),
+            None => tracing::debug!(
+                target: "vespid::access", protocol, status, duration_us, request_id, "{what}"
+            ),
+        }
+    }
+
+    /// Logs a failure that is the server's own.
+    pub fn fault(error: &Error, subject: Option<&Subject>, request_id: Option<&str>) {
+        let code = error.code().as_str();
+        let source = std::error::Error::source(error).map(debug);
+        match subject {
+            Some(Subject { model, version, request_id }) => {
+                tracing::warn!(%model, %version, request_id, code, source, "{error}");
+            }
+            None => tracing::warn!(request_id, code, source, "{error}"),
         }
     }
 }

@@ -15,7 +15,7 @@ mod trace;
 use std::sync::Arc;
 
 use vespid_serving::Predictor;
-use vespid_types::{Error, ErrorCode, ModelName, Timeline};
+use vespid_types::{Error, ErrorCode, ModelName, Tag, Timeline};
 
 pub use exchange::{Exchange, Subject};
 pub use log::{Log, LogChange, LogError, LogFormat, LogSettings};
@@ -36,6 +36,9 @@ pub struct TelemetryOptions {
     /// The process's log, where its settings are to be changed.
     pub log: Option<Log>,
 }
+
+/// Bytes of a caller's header that name a request in each of its lines.
+const MAX_ID: usize = 128;
 
 /// What is told of this process. Clones share everything.
 #[derive(Clone)]
@@ -86,7 +89,8 @@ impl Telemetry {
     }
 
     /// The timeline of an inference that begins now. `header` finds the request's headers or metadata by their names in
-    /// lower case: `traceparent` and `tracestate` say which trace it is part of.
+    /// lower case: `traceparent` and `tracestate` say which trace it is part of; where it is of none, `x-request-id` names
+    /// it in the log.
     pub fn timeline<'a>(
         &self,
         protocol: &'static Protocol,
@@ -94,11 +98,15 @@ impl Telemetry {
         header: impl Fn(&str) -> Option<&'a str>,
     ) -> Timeline {
         let Inner { traces, sampling, .. } = &*self.0;
-        let parent = trace::parent(header);
+        let parent = trace::parent(&header);
         let sampled = parent.as_ref().map(opentelemetry::trace::SpanContext::is_sampled);
         match traces {
             Some(traces) if sampling.takes(model, sampled) => traces.timeline(protocol, parent),
-            _ => parent.map_or_else(Timeline::default, |parent| Timeline::tagged(trace::tag(&parent))),
+            _ => match (parent, header("x-request-id")) {
+                (Some(parent), _) => Timeline::tagged(trace::tag(&parent)),
+                (None, Some(id)) if id.len() <= MAX_ID => Timeline::tagged(Tag::of_text(id)),
+                _ => Timeline::default(),
+            },
         }
     }
 

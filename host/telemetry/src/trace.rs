@@ -103,10 +103,10 @@ fn resource() -> Resource {
 }
 
 /// The trace that a caller's request is part of, by the headers of W3C's Trace Context.
-pub(crate) fn parent<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
+pub(crate) fn parent<'a>(header: &dyn Fn(&str) -> Option<&'a str>) -> Option<SpanContext> {
     // Most requests have none, and cost no more than this.
     header("traceparent")?;
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(&header));
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(header));
     let parent = context.span().span_context().clone();
     parent.is_valid().then_some(parent)
 }
@@ -281,7 +281,7 @@ mod tests {
             "tracestate" => Some("vendor=1"),
             _ => None,
         };
-        let parent = parent(header).unwrap();
+        let parent = parent(&header).unwrap();
         assert!(parent.is_sampled() && parent.is_remote());
         assert_eq!(parent.span_id().to_string(), "b7ad6b7169203331");
         assert_eq!(parent.trace_state().header(), "vendor=1");
@@ -293,9 +293,9 @@ mod tests {
         for bad in
             ["", "00", "00-0-0-0", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-é-ü-ß"]
         {
-            assert!(parent(|name| (name == "traceparent").then_some(bad)).is_none(), "{bad}");
+            assert!(parent(&|name| (name == "traceparent").then_some(bad)).is_none(), "{bad}");
         }
-        assert!(parent(|_| None).is_none());
+        assert!(parent(&|_| None).is_none());
     }
 
     #[test]

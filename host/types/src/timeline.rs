@@ -171,15 +171,27 @@ struct Kept {
     sink: Option<Sink>,
 }
 
-/// What names a request in the log where its caller does not: the id of its trace, or a made one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag(u128);
+/// What names a request in the log where its caller's id for it does not: the id of its trace, or another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(TagKind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TagKind {
+    Number(u128),
+    Text(Box<str>),
+}
 
 impl Tag {
     /// The id of a trace.
     #[must_use]
     pub const fn of_trace(id: u128) -> Self {
-        Self(id)
+        Self(TagKind::Number(id))
+    }
+
+    /// Any text.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self(TagKind::Text(text.into()))
     }
 
     /// One that no other request of this process has, nor most likely one of another.
@@ -190,13 +202,16 @@ impl Tag {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(now.as_nanos()).unwrap_or_default()
         });
-        Self(u128::from(*start) << 64 | u128::from(COUNT.fetch_add(1, Ordering::Relaxed)))
+        Self::of_trace(u128::from(*start) << 64 | u128::from(COUNT.fetch_add(1, Ordering::Relaxed)))
     }
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        match &self.0 {
+            TagKind::Number(id) => write!(f, "{id:032x}"),
+            TagKind::Text(text) => f.write_str(text),
+        }
     }
 }
 
@@ -234,7 +249,7 @@ impl Timeline {
         let sink: Sink = Box::new(move |record| parent.adopt(record));
         let kept =
             recorded.then(|| Kept { stays: Vec::new(), peers: Vec::new(), dropped: 0, sink: Some(sink) });
-        let child = Self::start(self.tag, kept);
+        let child = Self::start(self.tag.clone(), kept);
         if let Some(id) = self.id.get() {
             child.set_id(id);
         }
@@ -257,7 +272,7 @@ impl Timeline {
         let _ = self.id.set(id.to_owned());
     }
 
-    /// What names the request in the log: its caller's id, else its trace's, else a made one.
+    /// What names the request in the log: its caller's id, else its tag.
     pub fn name(&self) -> impl fmt::Display + '_ {
         std::fmt::from_fn(|f| match self.id.get() {
             Some(id) => f.write_str(id),

@@ -21,7 +21,7 @@ use vespid_tests::oip::{assert_setosa, flower, kind};
 use vespid_tests::server::{Home, Server};
 use vespid_tests::wait;
 
-const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+pub(super) const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// What a collector has been sent.
 #[derive(Clone, Default)]
@@ -39,14 +39,14 @@ impl TraceService for Received {
 }
 
 /// A collector that ends with the value that stands for it.
-struct Collector {
+pub(super) struct Collector {
     received: Received,
     endpoint: String,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Collector {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let received = Received::default();
@@ -61,7 +61,7 @@ impl Collector {
     }
 
     /// A server that sends its traces here, soon.
-    fn server(&self, arguments: &[&str], models: &[&str]) -> (Home, Server) {
+    pub(super) fn server(&self, arguments: &[&str], models: &[&str]) -> (Home, Server) {
         let home = Home::default();
         let arguments = [&["--otlp-endpoint", &self.endpoint][..], arguments].concat();
         let server = home.start_in(&arguments, &[("OTEL_BSP_SCHEDULE_DELAY", "50")]);
@@ -76,7 +76,7 @@ impl Collector {
         scopes.flat_map(|scope| scope.spans.clone()).collect()
     }
 
-    fn named(&self, name: &str) -> Vec<Span> {
+    pub(super) fn named(&self, name: &str) -> Vec<Span> {
         self.spans().into_iter().filter(|span| span.name == name).collect()
     }
 
@@ -86,7 +86,7 @@ impl Collector {
     }
 }
 
-fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub(super) fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |attribute: &KeyValue| match attribute.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text.clone()),
         Value::IntValue(number) => Some(number.to_string()),

@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use tonic::{Code, Status};
 use vespid_types::{Deadline, Error, ErrorCode};
 
+use super::observe::Call;
 use super::status::status;
 use super::until_stopping;
 use crate::Api;
@@ -25,12 +26,13 @@ pub(super) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
         let message = "this port takes gRPC alone, over HTTP/2; REST is at the port of --http\n";
         return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, message).into_response();
     }
+    let call = Call::begin(api.clone(), &mut request);
     match timeout(request.headers()) {
         Ok(Some(timeout)) => {
             request.extensions_mut().insert(Deadline::after(timeout));
         }
         Ok(None) => {}
-        Err(error) => return status(&error).into_http(),
+        Err(error) => return call.answer(status(&error).into_http()),
     }
     answer_as_asked(request.headers_mut());
     // Its stream is open for as long as the client likes, which would keep the server from ending.
@@ -42,7 +44,7 @@ pub(super) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
     }
     let mut response = next.run(request).await;
     name_limit(response.headers_mut(), api.max_body);
-    response
+    call.answer(response)
 }
 
 /// The time that the caller gives the call: up to eight digits and a unit.

@@ -1,14 +1,18 @@
 //! `ModelInfer`, and what it has in common with its sibling that streams.
 
-use std::sync::Arc;
-
-use vespid_serving::ReadyModel;
-use vespid_types::{Deadline, Error, Parameter, Request, Response};
+use axum::http::HeaderMap;
+use tonic::Status;
+use vespid_serving::{Inference, ReadyModel};
+use vespid_telemetry::Subject;
+use vespid_types::{Deadline, Error, ModelRef, Parameter, Request, Response};
 
 use super::decode::{Decoded, decode, target};
 use super::encode::encode;
+use super::observe::About;
 use super::proto::{ModelInferRequest, ModelInferResponse};
+use super::status::unlogged;
 use crate::Api;
+use crate::observe::{GRPC, fault};
 use crate::wire::OutputFormat;
 use crate::wire::classification::classify_outputs;
 use crate::wire::options::Options;
@@ -16,9 +20,24 @@ use crate::wire::options::Options;
 /// Triton's parameter by which a client asks for a response without outputs after a decoupled model's last.
 const TELL_END: &str = "triton_enable_empty_final_response";
 
+/// What a call says of all of its requests.
+pub(super) struct Caller {
+    /// Its deadline, where it has one.
+    pub(super) deadline: Option<Deadline>,
+    /// Its metadata.
+    pub(super) headers: HeaderMap,
+}
+
+impl Caller {
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+        let headers: &HeaderMap = request.metadata().as_ref();
+        Self { deadline: request.extensions().get().copied(), headers: headers.clone() }
+    }
+}
+
 /// A request, and how it is to be answered.
 pub(super) struct Asked {
-    pub(super) model: Arc<ReadyModel>,
+    pub(super) inference: Inference,
     pub(super) request: Request,
     /// Whether the end of a decoupled model's responses is to be told.
     pub(super) tells_end: bool,
@@ -29,11 +48,26 @@ pub(super) struct Asked {
 pub(super) async fn infer(
     api: &Api,
     message: ModelInferRequest,
-    deadline: Option<Deadline>,
-) -> Result<ModelInferResponse, Error> {
-    let Asked { model, request, format, .. } = prepare(api, message, deadline)?;
-    let response = api.predictor.predict(&model, request).await?;
-    to_wire(api, &model, &format, response)
+    caller: &Caller,
+    about: Option<&About>,
+) -> Result<ModelInferResponse, Status> {
+    let asked = prepare(api, message, caller).map_err(|error| unlogged(&error))?;
+    let Asked { inference, request, format, .. } = asked;
+    let answered = async {
+        let response = inference.predict(request).await?;
+        inference.encode(|| to_wire(api, inference.model(), &format, response))
+    };
+    let answered = answered.await;
+    if answered.is_err() || about.is_some() {
+        let subject = Subject::of(&inference);
+        if let Err(error) = &answered {
+            fault(error, Some(&subject), None);
+        }
+        if let Some(About(about)) = about {
+            about.get_or_init(|| subject);
+        }
+    }
+    answered.map_err(|error| unlogged(&error))
 }
 
 /// The message of a response.
@@ -47,14 +81,24 @@ pub(super) fn to_wire(
     encode(response, api.max_body)
 }
 
-/// Finds the model and reads the request. `deadline` is the call's own.
-pub(super) fn prepare(
-    api: &Api,
+/// Finds the model and reads the request. A failure is logged.
+pub(super) fn prepare(api: &Api, message: ModelInferRequest, caller: &Caller) -> Result<Asked, Error> {
+    let found = target(&message.model_name, &message.model_version)
+        .and_then(|target| Ok((api.predictor.model(&target)?, target)));
+    let (model, target) = found.inspect_err(|error| fault(error, None, None))?;
+    let inference = api.begin(&GRPC, model, &caller.headers);
+    let (request, tells_end, format) = inference
+        .decode(|| read(message, target, caller.deadline))
+        .inspect_err(|error| fault(error, Some(&Subject::of(&inference)), None))?;
+    Ok(Asked { inference, request, tells_end, format })
+}
+
+/// The request, whether the end of its responses is to be told, and how it is to be answered.
+fn read(
     message: ModelInferRequest,
+    target: ModelRef,
     deadline: Option<Deadline>,
-) -> Result<Asked, Error> {
-    let target = target(&message.model_name, &message.model_version)?;
-    let model = api.predictor.model(&target)?;
+) -> Result<(Request, bool, OutputFormat), Error> {
     let Decoded { id, mut parameters, inputs, outputs, format } = decode(message)?;
     let options = Options::take(&mut parameters)?;
     let tells_end = match parameters.remove(TELL_END) {
@@ -72,5 +116,5 @@ pub(super) fn prepare(
         priority: options.priority,
         sequence: options.sequence,
     };
-    Ok(Asked { model, request, format, tells_end })
+    Ok((request, tells_end, format))
 }

@@ -13,6 +13,7 @@ mod door;
 mod encode;
 mod health;
 mod infer;
+mod observe;
 mod parameters;
 pub(crate) mod proto;
 mod repository;

@@ -1,8 +1,9 @@
 //! The methods of the inference service, each a line or two over what answers it.
 
 use tonic::{Request, Response, Status, Streaming};
-use vespid_types::{Deadline, Error, ErrorCode};
+use vespid_types::{Error, ErrorCode};
 
+use super::infer::Caller;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::*;
 use super::status::status;
@@ -17,11 +18,6 @@ type Answer<T> = Result<Response<T>, Status>;
 
 fn answer<T>(result: Result<T, Error>) -> Answer<T> {
     result.map(Response::new).map_err(|error| status(&error))
-}
-
-/// The caller's deadline, where it has set one.
-fn deadline<T>(request: &Request<T>) -> Option<Deadline> {
-    request.extensions().get().copied()
 }
 
 /// The answer to all that is about shared memory.
@@ -58,8 +54,8 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
-        let deadline = deadline(&request);
-        answer(infer::infer(&self.api, request.into_inner(), deadline).await)
+        let (caller, about) = (Caller::of(&request), request.extensions().get().cloned());
+        infer::infer(&self.api, request.into_inner(), &caller, about.as_ref()).await.map(Response::new)
     }
 
     type ModelStreamInferStream = stream::Responses;
@@ -68,8 +64,7 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answer<stream::Responses> {
-        let deadline = deadline(&request);
-        Ok(Response::new(stream::answer(&self.api, request, deadline)))
+        Ok(Response::new(stream::answer(&self.api, request)))
     }
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {

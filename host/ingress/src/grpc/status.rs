@@ -6,6 +6,7 @@
 use tonic::{Code, Status};
 use vespid_types::{Error, ErrorCode};
 
+use crate::observe::fault;
 use crate::wire::fault::Clipped;
 
 /// The gRPC code of a code.
@@ -30,14 +31,11 @@ const MAX_MESSAGE: usize = 2000;
 
 /// A failure on its way to the client.
 pub(super) fn status(error: &Error) -> Status {
-    note(error);
-    Status::new(code(error.code()), Clipped(error.message(), MAX_MESSAGE).to_string())
+    fault(error, None, None);
+    unlogged(error)
 }
 
-/// Logs a failure that is the server's.
-pub(super) fn note(error: &Error) {
-    if crate::http::status(error.code()).is_server_error() {
-        let source = std::error::Error::source(error).map(tracing::field::debug);
-        tracing::warn!(code = %error.code(), source, "{error}");
-    }
+/// The same of a failure that has been logged.
+pub(super) fn unlogged(error: &Error) -> Status {
+    Status::new(code(error.code()), Clipped(error.message(), MAX_MESSAGE).to_string())
 }

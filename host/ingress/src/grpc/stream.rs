@@ -8,7 +8,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::stream::{self, SelectAll};
 use futures_util::{Stream, StreamExt};
@@ -17,13 +16,15 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use vespid_serving::ReadyModel;
-use vespid_types::{Deadline, Error, ErrorCode, ModelName, Parameter, SequenceId};
+use vespid_telemetry::Subject;
+use vespid_types::{Error, ErrorCode, ModelName, Parameter, SequenceId};
 
-use super::infer::{Asked, prepare, to_wire};
+use super::infer::{Asked, Caller, prepare, to_wire};
 use super::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
-use super::status::{note, status};
+use super::status::{status, unlogged};
 use super::{door, parameters, until_stopping};
 use crate::Api;
+use crate::observe::fault;
 
 /// Requests of one stream that are answered at once.
 const AT_ONCE: usize = 64;
@@ -36,19 +37,15 @@ const FINAL: &str = "triton_final_response";
 
 pub(super) type Responses = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
 
-/// A response, or the failure of the request with that id.
+/// A response, or the failure of the request with that id, which has been logged.
 type Part = Result<ModelInferResponse, (String, Error)>;
 
-/// Answers a stream of requests. `deadline` is that of each.
-pub(super) fn answer(
-    api: &Api,
-    request: Request<Streaming<ModelInferRequest>>,
-    deadline: Option<Deadline>,
-) -> Responses {
+/// Answers a stream of requests. Its deadline is that of each.
+pub(super) fn answer(api: &Api, request: Request<Streaming<ModelInferRequest>>) -> Responses {
     let fails_by_status = request.metadata().get("triton_grpc_error").is_some_and(|value| value == "true");
     let exchange = Exchange {
         api: api.clone(),
-        deadline,
+        caller: Caller::of(&request),
         fails_by_status,
         requests: Some(request.into_inner()),
         end: None,
@@ -64,7 +61,7 @@ pub(super) fn answer(
 
 struct Exchange {
     api: Api,
-    deadline: Option<Deadline>,
+    caller: Caller,
     fails_by_status: bool,
     /// None once no more are taken.
     requests: Option<Streaming<ModelInferRequest>>,
@@ -103,9 +100,8 @@ impl Exchange {
             Ok(response) => {
                 Ok(ModelStreamInferResponse { infer_response: Some(response), error_message: String::new() })
             }
-            Err((_, error)) if self.fails_by_status => Err(status(&error)),
+            Err((_, error)) if self.fails_by_status => Err(unlogged(&error)),
             Err((id, error)) => {
-                note(&error);
                 let response = ModelInferResponse { id, ..ModelInferResponse::default() };
                 Ok(ModelStreamInferResponse {
                     infer_response: Some(response),
@@ -137,9 +133,9 @@ impl Exchange {
         while self.tasks.try_join_next().is_some() {}
         let id = message.id.clone();
         let (sender, receiver) = mpsc::channel(RESPONSES_WAITING);
-        match prepare(&self.api, message, self.deadline) {
+        match prepare(&self.api, message, &self.caller) {
             Ok(asked) => {
-                if asked.model.is_decoupled() {
+                if asked.inference.model().is_decoupled() {
                     self.as_made.push(ReceiverStream::new(receiver));
                 } else {
                     self.in_order.push_back(receiver);
@@ -162,7 +158,7 @@ impl Exchange {
             self.turns.retain(|_, turn| turn.try_recv() == Err(oneshot::error::TryRecvError::Empty));
         }
         let (ended, next) = oneshot::channel();
-        let earlier = self.turns.insert((asked.model.name().clone(), sequence.id.clone()), next);
+        let earlier = self.turns.insert((asked.inference.model().name().clone(), sequence.id.clone()), next);
         Some(Turn { earlier, _ended: ended })
     }
 }
@@ -192,26 +188,30 @@ async fn next_in_order(receivers: &mut VecDeque<mpsc::Receiver<Part>>) -> Option
 async fn run(api: Api, asked: Asked, id: String, mut turn: Option<Turn>, out: mpsc::Sender<Part>) {
     if let Some(earlier) = turn.as_mut().and_then(|turn| turn.earlier.take()) {
         // An error, too, means that it has ended.
-        let _ = earlier.await;
+        let _ = asked.inference.waits_for(earlier).await;
     }
+    let inference = asked.inference.clone();
     if let Err(error) = respond(&api, asked, &id, &out).await {
+        fault(&error, Some(&Subject::of(&inference)), None);
         let _ = out.send(Err((id, error))).await;
     }
 }
 
 async fn respond(api: &Api, asked: Asked, id: &str, out: &mpsc::Sender<Part>) -> Result<(), Error> {
-    let Asked { model, request, tells_end, format } = asked;
+    let Asked { inference, request, tells_end, format } = asked;
+    let model = inference.model();
     let decoupled = model.is_decoupled();
-    let mut responses = api.predictor.predict_stream(Arc::clone(&model), request).await?;
+    let mut responses = inference.predict_stream(request).await?;
     while let Some(mut response) = responses.next().await.transpose()? {
         // Whether a decoupled model's is the last is known when there comes no other.
         response.parameters.insert(FINAL.to_owned(), Parameter::Bool(!decoupled));
-        if out.send(Ok(to_wire(api, &model, &format, response)?)).await.is_err() {
+        let message = inference.encode(|| to_wire(api, model, &format, response))?;
+        if out.send(Ok(message)).await.is_err() {
             return Ok(());
         }
     }
     if decoupled && tells_end {
-        let _ = out.send(Ok(end(&model, id))).await;
+        let _ = out.send(Ok(end(model, id))).await;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use vespid_types::{Error, ModelRef};
 use super::error::Failure;
 use super::target::Target;
 use super::{Api, drain, observe, read_body};
+use crate::observe::HTTP;
 use crate::wire::classification::classify_outputs;
 use crate::wire::{self, EncodedBody, OutputFormat};
 
@@ -29,7 +30,7 @@ pub(super) async fn infer(
     };
     let head = headers.get(wire::HEADER_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let body = read_body(body, api.max_body, head.unwrap_or_default()).await?;
-    let inference = api.begin(model, &headers);
+    let inference = api.begin(&HTTP, model, &headers);
     let answered = answer(&inference, &headers, body, target).await;
     Ok(observe::about(&inference, answered))
 }

@@ -7,24 +7,39 @@ use std::time::UNIX_EPOCH;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use vespid_serving::Inference;
 use vespid_types::{ModelName, ModelRef, Result};
 
 use super::Api;
 use super::body::read_body;
 use super::error::{Failed, Failure};
+use super::observe;
 use super::target::Target;
+use crate::observe::HTTP;
 use crate::wire::openai::{EmbeddingsRequest, Fault, ModelList, ModelObject, error_body};
 
-pub(super) async fn embeddings(State(api): State<Api>, body: Body) -> Result<Response, Failure> {
+pub(super) async fn embeddings(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     let body = read_body(body, api.max_body, 0).await?;
     let asked = EmbeddingsRequest::read(&body)?;
     let target = ModelRef { name: asked.model.clone(), version: None };
     let model = api.predictor.model(&target).map_err(|error| Failure::from(error).in_field("model"))?;
-    let (request, answer) = asked.decode(model.signature())?;
-    let response = api.predictor.predict(&model, request).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], answer.encode(&response)?).into_response())
+    let inference = api.begin(&HTTP, model, &headers);
+    let answered = answer(&inference, asked).await;
+    Ok(observe::about(&inference, answered))
+}
+
+async fn answer(inference: &Inference, asked: EmbeddingsRequest<'_>) -> Result<Response, Failure> {
+    let decoded = asked.decode(inference.model().signature());
+    let (request, answer) = decoded.inspect_err(|Fault { error, .. }| inference.fail(error))?;
+    let response = inference.predict(request).await?;
+    let json = inference.encode(|| answer.encode(&response))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 pub(super) async fn models(State(api): State<Api>) -> Json<ModelList> {

@@ -3,17 +3,19 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
+use vespid_serving::Inference;
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef};
 
 use super::Api;
 use super::body::{drain, read_for};
 use super::error::Failure;
-use super::openai;
 use super::target::Verbed;
+use super::{observe, openai};
+use crate::observe::HTTP;
 use crate::wire::openai::{ModelList, ModelObject};
 use crate::wire::v1;
 
@@ -59,6 +61,7 @@ pub(super) async fn model(
 pub(super) async fn predict(
     State(api): State<Api>,
     Verbed { name, verb }: Verbed,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
     match verb.as_deref() {
@@ -74,9 +77,16 @@ pub(super) async fn predict(
     }
     let target = ModelRef { name, version: None };
     let (model, body) = read_for(&api, &target, body).await?;
-    let request = v1::decode(&body, target, model.signature())?;
-    let response = api.predictor.predict(&model, request).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], v1::encode(&response)?).into_response())
+    let inference = api.begin(&HTTP, model, &headers);
+    let answered = answer(&inference, &body, target).await;
+    Ok(observe::about(&inference, answered.map_err(Failure::from)))
+}
+
+async fn answer(inference: &Inference, body: &[u8], target: ModelRef) -> Result<Response, Error> {
+    let request = inference.decode(|| v1::decode(body, target, inference.model().signature()))?;
+    let response = inference.predict(request).await?;
+    let json = inference.encode(|| v1::encode(&response))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 pub(super) async fn other_method(Verbed { verb, .. }: Verbed) -> Failure {

@@ -4,6 +4,7 @@ mod calls;
 mod client;
 mod describe;
 mod infer;
+mod observe;
 mod repository;
 mod shutdown;
 mod stream;
