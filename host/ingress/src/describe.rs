@@ -14,9 +14,16 @@ pub(crate) fn server() -> ServerMetadata {
     ServerMetadata {
         name: "vespid".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        extensions: ["binary_tensor_data", "logging", "model_configuration", "model_repository", "statistics", "trace"]
-            .map(str::to_owned)
-            .to_vec(),
+        extensions: [
+            "binary_tensor_data",
+            "logging",
+            "model_configuration",
+            "model_repository",
+            "statistics",
+            "trace",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! log's are of their own kinds; `null` and what is empty clear a setting. What cannot be honoured is refused by its name,
 //! and nothing is changed then. Left out: trace files, trace levels that tell of tensors, and a log in a file.
 
-use std::num::NonZero;
+use std::fmt::Display;
 use std::str::FromStr;
 
 use serde_json::{Value, json};
@@ -35,21 +35,8 @@ pub fn trace_change(settings: &Settings) -> Result<TraceChange, Error> {
         let texts = texts(key, value)?;
         match key.as_str() {
             "trace_level" => change.level = set(&texts, trace_level)?,
-            "trace_rate" => {
-                change.rate = set(&texts, |texts| number(key, texts, "1 or more", NonZero::<u32>::from_str))?;
-            }
-            "trace_count" => {
-                let count =
-                    |texts: &[String]| number(key, texts, "0 or more, or -1 for no end", i64::from_str);
-                change.count = match set(&texts, count)? {
-                    Change::Set(-1) => Change::Set(None),
-                    Change::Set(count) => Change::Set(Some(u64::try_from(count).map_err(|_| {
-                        Error::invalid("trace_count: expected a whole number, 0 or more, or -1 for no end")
-                    })?)),
-                    Change::Keep => Change::Keep,
-                    Change::Clear => Change::Clear,
-                };
-            }
+            "trace_rate" => change.rate = set(&texts, |texts| number(key, texts, "1 or more"))?,
+            "trace_count" => change.count = set(&texts, trace_count)?,
             "trace_file" => only(key, &texts, "", "traces are sent by OTLP, and written to no file")?,
             "log_frequency" => only(key, &texts, "0", "traces are sent by OTLP, and written to no file")?,
             "trace_mode" => only(key, &texts, TRACE_MODE, "that is how traces are sent")?,
@@ -107,13 +94,15 @@ pub fn log_change(settings: &Settings) -> Result<LogChange, Error> {
                     }
                 };
             }
-            "log_file" => only(key, &texts(key, value)?, "", "the log goes to the server's standard error")?,
-            "log_format" => only(
-                key,
-                &texts(key, value)?,
-                LOG_FORMAT,
-                "--log-format says the rest when the server starts",
-            )?,
+            "log_file" => only(key, &text(key, value)?, "", "the log goes to the server's standard error")?,
+            "log_format" => {
+                only(
+                    key,
+                    &text(key, value)?,
+                    LOG_FORMAT,
+                    "--log-format says the rest when the server starts",
+                )?;
+            }
             _ => {
                 return Err(Error::invalid(format!(
                     "'{}' is no setting of the log: there are log_info, log_warning, log_error, log_verbose_level, \
@@ -149,19 +138,30 @@ fn object(value: Value) -> Settings {
     }
 }
 
-/// A trace setting's texts; a number stands for its digits.
+/// A setting's text, or nothing.
+fn text(key: &str, value: &Value) -> Result<Vec<String>, Error> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::String(text) if text.is_empty() => Ok(Vec::new()),
+        Value::String(text) => Ok(vec![text.clone()]),
+        _ => Err(Error::invalid(format!("{}: expected a text", name(key)))),
+    }
+}
+
+/// A setting's texts. A list of an empty one is as empty as that: gRPC has lists alone.
 fn texts(key: &str, value: &Value) -> Result<Vec<String>, Error> {
-    let text = |value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        _ => Err(Error::invalid(format!("{}: expected a text or a list of texts", name(key)))),
-    };
-    let texts = match value {
-        Value::Null => Vec::new(),
-        Value::Array(values) => values.iter().map(text).collect::<Result<_, _>>()?,
-        value => vec![text(value)?],
-    };
-    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+    match value {
+        Value::Array(values) => match &values[..] {
+            [one] => text(key, one),
+            values => values.iter().map(|value| one_text(key, value)).collect(),
+        },
+        value => text(key, value),
+    }
+}
+
+fn one_text(key: &str, value: &Value) -> Result<String, Error> {
+    let refusal = || Error::invalid(format!("{}: expected a text or a list of texts", name(key)));
+    value.as_str().map(str::to_owned).ok_or_else(refusal)
 }
 
 /// What is empty clears a setting.
@@ -190,14 +190,19 @@ fn trace_level(texts: &[String]) -> Result<TraceLevel, Error> {
     Ok(level)
 }
 
-fn number<T, E>(
-    key: &str,
-    texts: &[String],
-    which: &str,
-    read: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, Error> {
+fn trace_count(texts: &[String]) -> Result<Option<u64>, Error> {
+    const WHICH: &str = "0 or more, or -1 for no end";
     match texts {
-        [text] => read(text).ok(),
+        [text] if text == "-1" => Ok(None),
+        texts => number("trace_count", texts, WHICH).map(Some),
+    }
+}
+
+/// A number, written as it would be told.
+fn number<T: FromStr + Display>(key: &str, texts: &[String], which: &str) -> Result<T, Error> {
+    let read = |text: &String| text.parse::<T>().ok().filter(|number| number.to_string() == *text);
+    match texts {
+        [text] => read(text),
         _ => None,
     }
     .ok_or_else(|| Error::invalid(format!("{key}: expected a whole number, {which}")))
@@ -226,6 +231,8 @@ fn only(key: &str, texts: &[String], value: &str, why: &str) -> Result<(), Error
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
+
     use super::*;
 
     fn settings(value: Value) -> Settings {
@@ -245,7 +252,7 @@ mod tests {
         };
         assert_eq!(change.unwrap(), expected);
         let cleared = TraceChange { level: Change::Clear, rate: Change::Clear, count: Change::Clear };
-        for nothing in [json!(null), json!(""), json!([])] {
+        for nothing in [json!(null), json!(""), json!([]), json!([""])] {
             let asked = json!({"trace_level": nothing, "trace_rate": nothing, "trace_count": nothing});
             assert_eq!(trace_change(&settings(asked)).unwrap(), cleared);
         }
@@ -294,6 +301,9 @@ mod tests {
             (json!({"trace_level": true}), ErrorCode::InvalidArgument),
             (json!({"trace_rate": "0"}), ErrorCode::InvalidArgument),
             (json!({"trace_rate": ["1", "2"]}), ErrorCode::InvalidArgument),
+            (json!({"trace_rate": "010"}), ErrorCode::InvalidArgument),
+            (json!({"trace_rate": 10}), ErrorCode::InvalidArgument),
+            (json!({"trace_rate": ["", ""]}), ErrorCode::InvalidArgument),
             (json!({"trace_count": "-2"}), ErrorCode::InvalidArgument),
             (json!({"trace_file": "/tmp/trace.json"}), ErrorCode::Unsupported),
             (json!({"log_frequency": "50"}), ErrorCode::Unsupported),
@@ -308,6 +318,7 @@ mod tests {
             (json!({"log_file": "/tmp/log"}), ErrorCode::Unsupported),
             (json!({"log_format": "default"}), ErrorCode::Unsupported),
             (json!({"log_info": 1}), ErrorCode::InvalidArgument),
+            (json!({"log_file": [""]}), ErrorCode::InvalidArgument),
             (json!({"log_verbose_level": -1}), ErrorCode::InvalidArgument),
             (json!({"log_warnings": true}), ErrorCode::InvalidArgument),
         ] {

@@ -57,6 +57,9 @@ pub(super) const OPENAI: &str = "OpenAI";
 
 /// Of any path that names a model.
 const OF_A_MODEL: &[u16] = &[400, 404, 503];
+/// Of what changes a setting.
+const OF_A_CHANGE: &[u16] = &[400, 408, 413, 415, 501];
+const OF_A_MODEL_S_CHANGE: &[u16] = &[400, 404, 408, 413, 415, 501, 503];
 /// Of what runs a model.
 const OF_A_CALL: &[u16] = &[400, 404, 408, 413, 415, 500, 501, 503, 504];
 
@@ -204,6 +207,39 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .method(Method::Delete)
     .status(204)
     .refusals(&[400, 404, 500, 503]),
+    Operation::get("/v2/trace/setting", "traceSettings", SERVER, "Which requests are traced")
+        .answers(&[(JSON, "TraceSettings")]),
+    Operation::get("/v2/trace/setting", "changeTrace", SERVER, "Changes which requests are traced")
+        .method(Method::Post)
+        .body(&[(JSON, "TraceChange")])
+        .answers(&[(JSON, "TraceSettings")])
+        .refusals(OF_A_CHANGE),
+    Operation::get(
+        "/v2/models/{model}/trace/setting",
+        "modelTraceSettings",
+        MODELS,
+        "Which requests of a model are traced",
+    )
+    .answers(&[(JSON, "TraceSettings")])
+    .refusals(OF_A_MODEL),
+    Operation::get(
+        "/v2/models/{model}/trace/setting",
+        "changeModelTrace",
+        MODELS,
+        "Changes which requests of a model are traced",
+    )
+    .method(Method::Post)
+    .body(&[(JSON, "TraceChange")])
+    .answers(&[(JSON, "TraceSettings")])
+    .refusals(OF_A_MODEL_S_CHANGE),
+    Operation::get("/v2/logging", "logSettings", SERVER, "What of the log is written")
+        .answers(&[(JSON, "LogSettings")])
+        .refusals(&[501]),
+    Operation::get("/v2/logging", "changeLog", SERVER, "Changes what of the log is written")
+        .method(Method::Post)
+        .body(&[(JSON, "LogChange")])
+        .answers(&[(JSON, "LogSettings")])
+        .refusals(OF_A_CHANGE),
     Operation::get("/v1/models", "v1Models", V1, "The models, for KServe and for OpenAI")
         .answers(&[(JSON, "V1Models")]),
     Operation::get("/v1/models/{model}", "v1Model", V1, "Whether a model can be called")
