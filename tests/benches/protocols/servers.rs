@@ -19,6 +19,7 @@ use vespid_ingress::Api;
 use vespid_nn::Backends;
 use vespid_package::Store;
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::archive::Archive;
 
 use crate::bare;
@@ -58,7 +59,8 @@ async fn vespid(dir: PathBuf) -> (Router, Router) {
     let (stop, stopping) = watch::channel(false);
     // Nobody stops it.
     std::mem::forget(stop);
-    let api = Api { predictor, repository, max_body: ByteSize::mib(64), stopping };
+    let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
+    let api = Api { predictor, telemetry, repository, max_body: ByteSize::mib(64), stopping };
     (vespid_ingress::router(api.clone()), vespid_ingress::grpc_router(api).unwrap())
 }
 
