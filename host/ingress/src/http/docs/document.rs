@@ -100,9 +100,6 @@ fn item(operation: &Operation, path: &str, id: &str, example: Option<&ModelName>
             built = built.parameter(parameter);
         }
     }
-    if operation.id == "infer" {
-        built = built.parameter(json_length());
-    }
     built = built.response(operation.status.to_string(), success(operation));
     for status in refusals(operation) {
         built = built.response(status.to_string(), refusal(operation, status));
@@ -110,17 +107,6 @@ fn item(operation: &Operation, path: &str, id: &str, example: Option<&ModelName>
     let mut item = PathItem::default();
     item.merge_operations(PathItem::new(HttpMethod::from(operation.method), built));
     item
-}
-
-fn json_length() -> ParameterBuilder {
-    ParameterBuilder::new()
-        .name("Inference-Header-Content-Length")
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(
-            "The bytes of the JSON before binary tensors, inflated; 0 for a body that is one tensor",
-        ))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,18}$"))))
 }
 
 fn request_body(body: Body) -> Option<utoipa::openapi::request_body::RequestBody> {
