@@ -63,6 +63,14 @@ fn generate() {
     check("test_generate.py", &["simple-identity", "repeat-int32"]);
 }
 
+#[test]
+fn openapi() {
+    check(
+        "test_openapi.py",
+        &["simple", "simple-string", "simple-identity", "iris", "repeat-int32", "embed"],
+    );
+}
+
 /// Runs a file of tests against a server that has these models.
 fn check(file: &str, models: &[&str]) {
     let ending: Vec<&str> = models.iter().copied().filter(|model| *model != ENDLESS).collect();
