@@ -36,11 +36,19 @@ pub fn package(name: &str) -> PathBuf {
     path
 }
 
-/// A Python that has the clients of `tests/python/requirements.txt`, about to run one of this repository's scripts.
+/// A Python that has the client of `tests/python/requirements.txt`, about to run one of this repository's scripts.
 #[must_use]
 pub fn python(script: &str) -> Command {
     let mut command = Command::new(named("VESPID_PYTHON"));
     command.arg(repository(script));
+    command
+}
+
+/// A Python that has the clients of `tests/conformance/requirements.txt`, about to run a file of that folder's tests.
+#[must_use]
+pub fn pytest(file: &str) -> Command {
+    let mut command = Command::new(named("VESPID_PYTHON_CONFORMANCE"));
+    command.args(["-m", "pytest", file]).current_dir(repository("tests/conformance"));
     command
 }
 

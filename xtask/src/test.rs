@@ -39,6 +39,7 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
         .env("VESPID_BIN", vespid)
         .env("VESPID_PACKAGES", packages)
         .env("VESPID_PYTHON", setup::python::CLIENTS.python(cx)?)
+        .env("VESPID_PYTHON_CONFORMANCE", setup::python::CONFORMANCE.python(cx)?)
         .env("VESPID_PYTHON_ONNX", setup::python::EXPORTERS.python(cx)?)
         .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
         .env("VESPID_OPENVINO_LIBRARY", setup::openvino::library(cx));

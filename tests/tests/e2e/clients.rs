@@ -1,4 +1,4 @@
-//! Clients that others wrote, unmodified.
+//! A client that others wrote, unmodified. `tests/conformance` has more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,16 +9,6 @@ use vespid_tests::built::{package, python, repository, vespid};
 use vespid_tests::cli::run;
 use vespid_tests::oip::output;
 use vespid_tests::server::Server;
-
-#[test]
-fn triton_s_http_client_does_what_its_examples_do() {
-    let server = Server::with(&["simple", "simple-string", "simple-identity"]);
-    let mut client = python("tests/python/triton_http.py");
-    client.arg(server.address());
-    let outcome = run(client);
-    outcome.expect(0);
-    assert!(outcome.stdout.trim_end().ends_with("PASS"), "{}", outcome.stdout);
-}
 
 /// Files by name, each with the label and MIME type that is right.
 type Files = BTreeMap<String, [String; 2]>;

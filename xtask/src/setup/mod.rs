@@ -38,14 +38,16 @@ pub(crate) enum Part {
     Onnxruntime,
     /// The library of OpenVINO.
     Openvino,
-    /// Python clients that the tests compare with.
+    /// A Python client that the tests compare with.
     Python,
+    /// Python clients of other servers, which the conformance tests run.
+    Conformance,
     /// The Python package of ONNX, with ONNX's own tests of its operators.
     Onnx,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
@@ -54,6 +56,7 @@ impl Part {
         Self::Onnxruntime,
         Self::Openvino,
         Self::Python,
+        Self::Conformance,
         Self::Onnx,
     ];
 
@@ -70,6 +73,7 @@ impl Part {
             Self::Onnxruntime => onnxruntime::ensure(cx),
             Self::Openvino => openvino::ensure(cx),
             Self::Python => python::ensure(cx),
+            Self::Conformance => python::ensure_conformance(cx),
             Self::Onnx => python::ensure_onnx(cx),
         }
     }
@@ -86,6 +90,7 @@ impl fmt::Display for Part {
             Self::Onnxruntime => "onnxruntime",
             Self::Openvino => "openvino",
             Self::Python => "python",
+            Self::Conformance => "conformance",
             Self::Onnx => "onnx",
         })
     }

@@ -22,9 +22,13 @@ pub(crate) struct Environment {
     as_listed: bool,
 }
 
-/// The clients that the tests compare with.
+/// The client that the tests compare with.
 pub(crate) const CLIENTS: Environment =
     Environment { list: "tests/python/requirements.txt", as_listed: false };
+
+/// The clients of other servers that the conformance tests run. Some want more than what they load.
+pub(crate) const CONFORMANCE: Environment =
+    Environment { list: "tests/conformance/requirements.txt", as_listed: true };
 
 /// What models are exported with, and what has ONNX's own tests. Packages of weights want torch, which the exports do without.
 pub(crate) const EXPORTERS: Environment =
@@ -38,9 +42,14 @@ pub(crate) const GPU: Environment =
 pub(crate) const OPENVINO: Environment =
     Environment { list: "tests/python/openvino-requirements.txt", as_listed: true };
 
-/// Makes the environment of the tests' clients.
+/// Makes the environment of the client that the tests compare with.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
-    ui::step("Python clients for the tests", |step| CLIENTS.ensure(cx, step))
+    ui::step("Python client for the tests", |step| CLIENTS.ensure(cx, step))
+}
+
+/// Makes the environment of the conformance tests.
+pub(crate) fn ensure_conformance(cx: &Context) -> Result<()> {
+    ui::step("clients of other servers", |step| CONFORMANCE.ensure(cx, step))
 }
 
 /// Makes the environment that has ONNX's package.
