@@ -9,21 +9,28 @@ use crate::wire::config;
 use crate::wire::metadata::{ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata};
 use crate::wire::statistics::ModelStatistics;
 
+/// Triton's extensions that are supported, by Triton's names.
+const EXTENSIONS: [&str; 12] = [
+    "binary_tensor_data",
+    "classification",
+    "generate",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "sequence",
+    "sequence(string_id)",
+    "statistics",
+    "trace",
+];
+
 /// The server's name, version and protocol extensions.
 pub(crate) fn server() -> ServerMetadata {
     ServerMetadata {
         name: "vespid".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        extensions: [
-            "binary_tensor_data",
-            "logging",
-            "model_configuration",
-            "model_repository",
-            "statistics",
-            "trace",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
     }
 }
 

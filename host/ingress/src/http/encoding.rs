@@ -1,9 +1,10 @@
 //! Compressed bodies: gzip and deflate (zlib), both ways.
 //!
 //! Contract: what comes behind this is a request as if it had come uncompressed, so that limits and lengths count inflated
-//! bytes; a `Content-Encoding` that is not known is refused. An answer is compressed only where `Accept-Encoding` asks for it
-//! and it is large enough to gain from it; a stream of events never is. Cost: a look at two headers where neither is there.
-//! Left out on purpose: several encodings on top of each other.
+//! bytes; a `Content-Encoding` that is not known is refused. The answer to a prediction is compressed where `Accept-Encoding`
+//! asks for it and it is large enough to gain from it; a stream of events never is, nor are other answers: there are clients
+//! that ask for it always and undo it for predictions alone. Cost: a look at two headers where neither is there. Left
+//! out on purpose: several encodings on top of each other.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
@@ -33,7 +34,7 @@ const WORTH_COMPRESSING: u64 = 1024;
 
 /// Answers a request, whose body and answer may be compressed.
 pub(super) async fn run(request: Request, next: Next) -> Response {
-    if !request.headers().contains_key(header::ACCEPT_ENCODING) {
+    if !request.headers().contains_key(header::ACCEPT_ENCODING) || !is_prediction(&request) {
         return inflate(request, next).await;
     }
     let inflating = tower::service_fn(move |request| {
@@ -50,6 +51,11 @@ pub(super) async fn run(request: Request, next: Next) -> Response {
         return Failure::not_acceptable().into_response();
     }
     response.map(Body::new)
+}
+
+fn is_prediction(request: &Request) -> bool {
+    let ends = |end: &&str| request.uri().path().ends_with(*end);
+    request.method() == Method::POST && ["/infer", "/generate", ":predict", "/embeddings"].iter().any(ends)
 }
 
 async fn inflate(mut request: Request, next: Next) -> Response {

@@ -22,11 +22,12 @@ mod target;
 mod v1;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{any, get, post, put};
 use bytesize::ByteSize;
 use tokio::sync::watch;
 use vespid_serving::{Predictor, Repository};
@@ -80,6 +81,9 @@ pub fn router(api: Api) -> Router {
             "/v2/repository/models/{model}/versions/{version}",
             put(repository::upload).delete(repository::remove),
         );
+    for kind in ["system", "cuda"] {
+        routes = routes.route(&format!("/v2/{kind}sharedmemory/{{*path}}"), any(no_shared_memory));
+    }
     for path in [&model, &version] as [&dyn Fn(&str) -> String; 2] {
         routes = routes
             .route(&path(""), get(metadata::model))
@@ -105,6 +109,12 @@ fn settings() -> Router<Api> {
             get(settings::model_trace).post(settings::change_model_trace),
         )
         .route("/v2/logging", get(settings::log).post(settings::change_log))
+}
+
+/// A client that names memory of the server's machine would be a way into it.
+async fn no_shared_memory(body: Body) -> Failure {
+    drain(body).await;
+    Error::new(ErrorCode::Unsupported, "shared memory is not supported: send tensors in the body").into()
 }
 
 /// Version 1 of the protocol, and OpenAI's.

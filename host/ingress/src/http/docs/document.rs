@@ -25,8 +25,8 @@ static SCHEMAS: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("schemas.json")).unwrap_or_default());
 
 const ABOUT: &str = "Predictions by the Open Inference Protocol v2 with Triton's extensions, by version 1 of the protocol, and \
-                     by OpenAI's API. Bodies may be compressed by gzip or deflate, and answers are where Accept-Encoding \
-                     asks for it. Every answer has a header x-request-id, the request's own where it brings one.";
+                     by OpenAI's API. Bodies may be compressed by gzip or deflate, and predictions are where \
+                     Accept-Encoding asks for it. Every answer has a header x-request-id, the request's own where it brings one.";
 
 /// The document of the whole server. The examples are about `model`, where there is one.
 pub(super) fn of_server(model: Option<(&ModelName, &Signature)>) -> Value {
@@ -170,8 +170,6 @@ fn links(operation: &Operation) -> Vec<(String, Link)> {
 /// What an operation may come to, in order.
 fn refusals(operation: &Operation) -> Vec<u16> {
     let mut all = operation.refusals.to_vec();
-    // Of any: the client admits no encoding that there is.
-    all.push(406);
     if operation.id == "ready" {
         all.push(503);
     }
@@ -267,14 +265,11 @@ mod tests {
         let mut missing = Vec::new();
         for route in routes {
             // A model's paths are written without what comes before; those of assets are the page's own, and
-            // metrics are on the port for probes.
+            // metrics are on the port for probes; of shared memory there is nothing to say.
             let of_model = format!("/v2/models/{{model}}{route}");
             let verb = format!("{route}:predict");
             let known = [route, &of_model, &verb].iter().any(|path| paths.contains_key(*path));
-            if !known
-                && !["/v2/", "/v2/docs/{asset}", "/metrics"].contains(&route)
-                && !route.starts_with("/v2/models/{{")
-            {
+            if !known && !["/v2/", "/v2/docs/{asset}", "/metrics"].contains(&route) && !route.contains("{{") {
                 missing.push(route);
             }
         }

@@ -61,7 +61,7 @@ const OF_A_MODEL: &[u16] = &[400, 404, 503];
 const OF_A_CHANGE: &[u16] = &[400, 408, 413, 415, 501];
 const OF_A_MODEL_S_CHANGE: &[u16] = &[400, 404, 408, 413, 415, 501, 503];
 /// Of what runs a model.
-const OF_A_CALL: &[u16] = &[400, 404, 408, 413, 415, 500, 501, 503, 504];
+const OF_A_CALL: &[u16] = &[400, 404, 406, 408, 413, 415, 500, 501, 503, 504];
 
 impl Operation {
     const fn get(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
@@ -147,6 +147,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .answers(&[(JSON, "ModelMetadata")]),
     Operation::of_model("/v2/models/{model}/ready", "modelReady", "Whether a model can be called")
         .answers(&[(JSON, "ModelReady")]),
+    Operation::of_model("/v2/models/{model}/config", "modelConfiguration", "How a model is configured")
+        .answers(&[(JSON, "ModelConfiguration")]),
     Operation::of_model("/v2/models/{model}/stats", "modelStatistics", "What a model has done")
         .answers(&[(JSON, "ModelStatisticsList")]),
     Operation::get("/v2/models/stats", "statistics", MODELS, "What all models have done")
@@ -187,6 +189,28 @@ pub(super) const OPERATIONS: &[Operation] = &[
     }
     .answers(&[(JSON, "RepositoryIndex")])
     .refusals(&[400, 408, 413, 415]),
+    Operation {
+        method: Method::Post,
+        body: Body::Optional(&[(JSON, "LoadRequest")]),
+        ..Operation::get(
+            "/v2/repository/models/{model}/load",
+            "load",
+            REPOSITORY,
+            "Brings a model into service, as it is stored or otherwise",
+        )
+    }
+    .refusals(&[400, 404, 408, 409, 413, 415, 500, 501, 503]),
+    Operation {
+        method: Method::Post,
+        body: Body::Optional(&[(JSON, "UnloadRequest")]),
+        ..Operation::get(
+            "/v2/repository/models/{model}/unload",
+            "unload",
+            REPOSITORY,
+            "Takes a model out of service",
+        )
+    }
+    .refusals(&[400, 404, 408, 413, 415, 500, 503]),
     Operation::get(
         "/v2/repository/models/{model}/versions/{version}",
         "upload",
