@@ -28,10 +28,16 @@ pub(super) struct Decoded {
 
 /// The model that a message names; the version may be empty.
 pub(super) fn target(model: &str, version: &str) -> Result<ModelRef, Error> {
-    let invalid = |error| Error::invalid(format!("{error}"));
-    let name = model.parse().map_err(invalid)?;
-    let version = (!version.is_empty()).then(|| version.parse()).transpose().map_err(invalid)?;
-    Ok(ModelRef { name, version })
+    let model = model.parse().map_err(|error| Error::invalid(format!("{error}")))?;
+    // In Triton's words.
+    let unread = |error| {
+        let version = name(version);
+        Error::invalid(format!(
+            "failed to get model version from specified version string '{version}': {error}"
+        ))
+    };
+    let version = (!version.is_empty()).then(|| version.parse()).transpose().map_err(unread)?;
+    Ok(ModelRef { name: model, version })
 }
 
 /// Reads everything but the model's name.

@@ -7,6 +7,7 @@ use vespid_types::{Error, Parameter, Parameters};
 use super::proto::InferParameter;
 use super::proto::infer_parameter::ParameterChoice;
 use crate::wire::fault::name;
+use crate::wire::options;
 
 pub(super) type Messages = HashMap<String, InferParameter>;
 
@@ -17,10 +18,7 @@ pub(super) fn decode(messages: Messages) -> Result<Parameters, Error> {
         let value = match message.parameter_choice {
             Some(ParameterChoice::BoolParam(value)) => Parameter::Bool(value),
             Some(ParameterChoice::Int64Param(value)) => Parameter::Int(value),
-            Some(ParameterChoice::Uint64Param(value)) => Parameter::Int(
-                i64::try_from(value)
-                    .map_err(|_| refuse(format!("{value} is larger than a signed 64-bit integer")))?,
-            ),
+            Some(ParameterChoice::Uint64Param(value)) => options::whole(value),
             Some(ParameterChoice::DoubleParam(value)) => Parameter::Double(value),
             Some(ParameterChoice::StringParam(value)) => Parameter::Text(value),
             None => return Err(refuse("it has no value: set one of its fields".to_owned())),
@@ -77,10 +75,8 @@ mod tests {
         let largest = i64::MAX.unsigned_abs();
         let read = decode(Some(ParameterChoice::Uint64Param(largest))).unwrap();
         assert_eq!(read["p"], Parameter::Int(i64::MAX));
-        assert_eq!(
-            decode(Some(ParameterChoice::Uint64Param(largest + 1))).unwrap_err(),
-            "parameters.p: 9223372036854775808 is larger than a signed 64-bit integer"
-        );
+        let read = decode(Some(ParameterChoice::Uint64Param(largest + 1))).unwrap();
+        assert_eq!(read["p"], Parameter::Text("9223372036854775808".to_owned()));
         assert_eq!(decode(None).unwrap_err(), "parameters.p: it has no value: set one of its fields");
     }
 }

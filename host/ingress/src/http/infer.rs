@@ -43,7 +43,7 @@ async fn answer(
 ) -> Result<Response, Failure> {
     let model = inference.model();
     let (request, asked, format) = inference.decode(|| {
-        let (header_length, format) = layout(headers)?;
+        let (header_length, format) = layout(headers, &body)?;
         let (request, asked) = wire::decode(body, header_length, target, model.signature())?;
         Ok((request, asked, format))
     })?;
@@ -58,8 +58,9 @@ async fn answer(
 /// The length of the JSON in the body, and where it does not say so itself, how to answer.
 ///
 /// A body of type `application/octet-stream` without the header is one raw tensor, as with the header's value 0; but its
-/// sender did not ask for the binary extension, so it is answered in JSON.
-fn layout(headers: &HeaderMap) -> Result<(Option<&str>, Option<OutputFormat>), Error> {
+/// sender did not ask for the binary extension, so it is answered in JSON. Triton's asyncio client gives JSON that type as
+/// well: a body that reads as a request is one.
+fn layout<'a>(headers: &'a HeaderMap, body: &[u8]) -> Result<(Option<&'a str>, Option<OutputFormat>), Error> {
     match headers.get(wire::HEADER_LENGTH) {
         Some(length) => {
             let length = length
@@ -67,7 +68,9 @@ fn layout(headers: &HeaderMap) -> Result<(Option<&str>, Option<OutputFormat>), E
                 .map_err(|_| Error::invalid(format!("header {} is not a number", wire::HEADER_LENGTH)))?;
             Ok((Some(length), None))
         }
-        None if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") => {
+        None if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream")
+            && !wire::is_request(body) =>
+        {
             Ok((Some("0"), Some(OutputFormat::json())))
         }
         None => Ok((None, None)),

@@ -74,9 +74,10 @@ impl From<Fault> for Failure {
     }
 }
 
-/// Whether a path is OpenAI's alone, and errors have its shape.
+/// Whether errors of a path have OpenAI's shape. KServe's client shows them too where the path is of both.
 pub(super) fn is_its(path: &str) -> bool {
-    path.starts_with("/openai/") || path == "/v1/embeddings"
+    let of_both = || path.starts_with("/v1/models/") && !path.contains(':');
+    path.starts_with("/openai/") || path == "/v1/embeddings" || of_both()
 }
 
 /// An answer of such a path.

@@ -82,6 +82,12 @@ pub fn decode(
     Ok((request, format))
 }
 
+/// Whether a body that does not say what it is reads as the JSON of an inference request.
+#[must_use]
+pub fn is_request(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<InferRequest<'_>>(body).is_ok()
+}
+
 /// The length of the JSON, no more than that of the body.
 fn json_length(text: &str, body: usize) -> Result<usize, Error> {
     let refuse = |reason: String| Error::invalid(format!("header Inference-Header-Content-Length: {reason}"));

@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 use serde_json::value::RawValue;
 use vespid_types::{Error, Parameter, Parameters, Shape};
 
-use super::fault;
+use super::{fault, options};
 
 /// More dimensions than any library handles, and few enough to print.
 pub(crate) const MAX_RANK: usize = 64;
@@ -274,10 +274,8 @@ impl<'de> Deserialize<'de> for WireParameter {
                 Ok(WireParameter(Parameter::Int(value)))
             }
 
-            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<WireParameter, E> {
-                let value = i64::try_from(value)
-                    .map_err(|_| E::custom(format_args!("{value} is larger than a signed 64-bit integer")))?;
-                Ok(WireParameter(Parameter::Int(value)))
+            fn visit_u64<E>(self, value: u64) -> Result<WireParameter, E> {
+                Ok(WireParameter(options::whole(value)))
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<WireParameter, E> {

@@ -29,7 +29,7 @@ pub mod v1;
 mod write;
 
 pub(crate) use decode::check_repeats;
-pub use decode::decode;
+pub use decode::{decode, is_request};
 pub use encode::{EncodedBody, encode, error_body};
 pub use format::OutputFormat;
 pub(crate) use json::{MAX_ENTRIES, MAX_RANK};

@@ -35,6 +35,12 @@ impl Options {
     }
 }
 
+/// A parameter that is a whole number. One beyond the integers of a parameter, which have a sign, is handed on as text: ids
+/// of sequences go so far.
+pub(crate) fn whole(value: u64) -> Parameter {
+    i64::try_from(value).map_or_else(|_| Parameter::Text(value.to_string()), Parameter::Int)
+}
+
 fn take_timeout(parameters: &mut Parameters) -> Result<Option<Deadline>, Error> {
     match parameters.remove("timeout") {
         None | Some(Parameter::Int(0)) => Ok(None),
@@ -68,7 +74,11 @@ fn take_sequence(parameters: &mut Parameters) -> Result<Option<Sequence>, Error>
     let id = match parameters.remove("sequence_id") {
         None | Some(Parameter::Int(0)) => None,
         Some(Parameter::Int(number)) if number > 0 => Some(SequenceId::Number(number.unsigned_abs())),
-        Some(Parameter::Text(text)) => (!text.is_empty()).then_some(SequenceId::Text(text)),
+        Some(Parameter::Text(text)) => match text.parse() {
+            // As `whole` writes it.
+            Ok(number) if number > i64::MAX.unsigned_abs() => Some(SequenceId::Number(number)),
+            _ => (!text.is_empty()).then_some(SequenceId::Text(text)),
+        },
         Some(_) => {
             return Err(Error::invalid(
                 "parameters.sequence_id: expected a whole number, 1 or more, or a text",
@@ -126,6 +136,8 @@ mod tests {
         assert_eq!(named.sequence, Some(Sequence { id, start: true, end: false }));
         let numbered = take([("sequence_id", Parameter::Int(7)), end]).unwrap();
         assert_eq!(numbered.sequence, Some(Sequence { id: SequenceId::Number(7), start: false, end: true }));
+        let largest = take([("sequence_id", whole(u64::MAX))]).unwrap().sequence.unwrap();
+        assert_eq!(largest.id, SequenceId::Number(u64::MAX));
         assert!(take([start]).unwrap_err().contains("give its sequence_id"));
         assert!(take([("sequence_id", Parameter::Int(-7))]).is_err());
         assert!(take([("sequence_end", Parameter::Int(1))]).unwrap_err().contains("sequence_end"));

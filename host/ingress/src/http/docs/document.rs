@@ -31,7 +31,7 @@ const ABOUT: &str = "Predictions by the Open Inference Protocol v2 with Triton's
 /// The document of the whole server. The examples are about `model`, where there is one.
 pub(super) fn of_server(model: Option<(&ModelName, &Signature)>) -> Value {
     let document = build("Vespid", |_| true, str::to_owned, model.map(|(name, _)| name));
-    with_schemas(document, SCHEMAS.clone(), model)
+    with_schemas(document, &SCHEMAS, model)
 }
 
 /// The document of one model.
@@ -42,17 +42,19 @@ pub(super) fn of_model(name: &ModelName, signature: &Signature) -> Value {
     if let Some(schemas) = schemas.as_object_mut() {
         schemas.extend(example::schemas(signature));
     }
-    with_schemas(document, schemas, Some((name, signature)))
+    with_schemas(document, &schemas, Some((name, signature)))
 }
 
 /// Puts the schemas in, and examples beside those of requests.
 fn with_schemas(
     document: utoipa::openapi::OpenApi,
-    schemas: Value,
+    schemas: &Value,
     model: Option<(&ModelName, &Signature)>,
 ) -> Value {
     let mut document = serde_json::to_value(document).unwrap_or_default();
-    document["components"] = json!({"schemas": schemas});
+    if let Some(document) = document.as_object_mut() {
+        document.insert("components".to_owned(), json!({"schemas": schemas}));
+    }
     if let Some((name, signature)) = model {
         for (schema, example) in example::requests(name, signature) {
             if let Some(schema) = document.pointer_mut(&format!("/components/schemas/{schema}")) {
