@@ -35,7 +35,7 @@ impl Subject {
 pub struct Exchange<'a> {
     /// The protocol.
     pub protocol: &'static Protocol,
-    /// What was asked: a method and a path, or a procedure.
+    /// What was asked: a method and a path, or a procedure; nothing where it is not to be logged.
     pub what: &'a str,
     /// The status that was answered.
     pub code: &'a str,
@@ -58,7 +58,8 @@ impl Telemetry {
     pub fn answered(&self, exchange: &Exchange<'_>) {
         let Exchange { protocol, what, code, began, subject, request_id } = *exchange;
         self.metrics().answered(protocol.name, code);
-        if !Self::logs_exchanges() {
+        // What is not known was not to be logged when it came.
+        if what.is_empty() || !Self::logs_exchanges() {
             return;
         }
         let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
