@@ -171,18 +171,22 @@ impl LogSettings {
         match *line.level() {
             tracing::Level::ERROR => self.error,
             tracing::Level::WARN => self.warning,
-            tracing::Level::INFO => self.info,
+            tracing::Level::INFO => self.info && !line.target().starts_with("ort"),
             tracing::Level::DEBUG => self.verbose >= 1 && own(),
             tracing::Level::TRACE => self.verbose >= 2 && own(),
         }
     }
 }
 
+/// What is written where nobody says it. ONNX Runtime tells at length of each graph that it loads.
+const DEFAULT: &str = "info,ort=warn";
+const VARIABLE: &str = "VESPID_LOG";
+
 fn from_environment() -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {
-    EnvFilter::builder()
-        .with_env_var("VESPID_LOG")
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env()
+    if std::env::var_os(VARIABLE).is_none_or(|filter| filter.is_empty()) {
+        return Ok(EnvFilter::new(DEFAULT));
+    }
+    EnvFilter::builder().with_env_var(VARIABLE).with_default_directive(LevelFilter::INFO.into()).from_env()
 }
 
 /// The settings that come nearest to a filter.

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
@@ -44,13 +44,18 @@ pub(super) async fn run(request: Request, next: Next) -> Response {
     // The quickest: an answer is sent once, and somebody waits for it.
     let mut compressing = Compression::new(inflating)
         .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(WORTH_COMPRESSING).and(NotForContentType::SSE));
+        .compress_when(SizeAbove::new(WORTH_COMPRESSING).and(NotForContentType::SSE).and(succeeded));
     let Ok(response) = compressing.call(request).await;
     // Nobody else answers so.
     if response.status() == StatusCode::NOT_ACCEPTABLE {
         return Failure::not_acceptable().into_response();
     }
     response.map(Body::new)
+}
+
+/// Errors are read as they come by clients that undo compression of answers.
+fn succeeded(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
+    status.is_success()
 }
 
 fn is_prediction(request: &Request) -> bool {

@@ -142,6 +142,11 @@ fn scan<E: Element>(text: &str, nesting: &Nesting<'_>, out: &mut Vec<u8>) -> Res
     // How many values each open array has had, the outermost first.
     let mut counts: Vec<u64> = Vec::with_capacity(extents.len());
     loop {
+        if counts.len() == extents.len()
+            && let Some(last) = counts.last_mut()
+        {
+            *last += tokens.take_numbers::<E>(out);
+        }
         match tokens.next() {
             Token::Open => {
                 if let Some(last) = counts.last_mut() {
@@ -237,6 +242,30 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
+    /// Moves past the numbers that follow with nothing but commas and blanks between them; how many there are.
+    fn take_numbers<E: Element>(&mut self, out: &mut Vec<u8>) -> u64 {
+        let mut taken = 0;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let between = rest.iter().take_while(|b| **b == b',' || is_blank(**b)).count();
+            let rest = rest.get(between..).unwrap_or_default();
+            if !rest.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-') {
+                return taken;
+            }
+            let before = out.len();
+            match E::take(rest, out) {
+                Some(length) if rest.get(length).is_some_and(|b| ends_word(*b)) => {
+                    self.at += between + length;
+                    taken += 1;
+                }
+                _ => {
+                    out.truncate(before);
+                    return taken;
+                }
+            }
+        }
+    }
+
     #[inline]
     fn next(&mut self) -> Token<'a> {
         let bytes = self.text.as_bytes();

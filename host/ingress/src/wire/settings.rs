@@ -152,7 +152,7 @@ fn text(key: &str, value: &Value) -> Result<Vec<String>, Error> {
 fn texts(key: &str, value: &Value) -> Result<Vec<String>, Error> {
     match value {
         Value::Array(values) => match &values[..] {
-            [one] => text(key, one),
+            [one] if one.is_string() => text(key, one),
             values => values.iter().map(|value| one_text(key, value)).collect(),
         },
         value => text(key, value),
