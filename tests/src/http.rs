@@ -29,13 +29,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// What the protocol's error body says.
+    /// What the protocol's error body says; on paths that OpenAI's clients ask, what theirs says.
     #[must_use]
     pub fn error(&self) -> String {
         let json = self.json();
         let fields = json.as_object().unwrap_or_else(|| panic!("an error body is expected: {self}"));
         assert!(fields.len() == 1, "an error body holds nothing else: {self}");
-        let message = json["error"].as_str().unwrap_or_else(|| panic!("an error body is expected: {self}"));
+        let message = json["error"].as_str().or_else(|| json["error"]["message"].as_str());
+        let message = message.unwrap_or_else(|| panic!("an error body is expected: {self}"));
         assert!(!message.is_empty(), "an error says what was wrong: {self}");
         message.to_owned()
     }
