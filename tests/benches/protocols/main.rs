@@ -36,7 +36,7 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let servers = Servers::start(dir.path().join("store"));
     let row: Vec<f32> = vec![5.1, 3.5, 1.4, 0.2];
-    let pixels: Vec<f32> = (0..3 * 224 * 224).map(|n: u16| (f32::from(n) * 0.731).sin()).collect();
+    let pixels: Vec<f32> = (0..3 * 224 * 224_u32).map(|n| (n as f32 * 0.731).sin()).collect();
     let iris = Request { model: "iris", input: "measurements", shape: vec![1, 4], values: row };
     let pool = Request { model: "pool", input: "image", shape: vec![1, 3, 224, 224], values: pixels };
 
