@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream;
-use vespid_types::{End, Error, Request, Response, Result, Stage, Timeline};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+use vespid_types::{Deadline, End, Error, ErrorCode, Request, Response, Result, Stage, Timeline};
 
 use crate::model::{Pieces, ReadyModel, rows};
 use crate::predictor::{Predictor, ResponseStream};
@@ -123,10 +125,9 @@ impl Inference {
             Err(error) => Err(error),
         };
         let (pieces, room) = begun.inspect_err(|error| self.0.fail(error))?;
-        let state = (self.clone(), pieces, room);
-        Ok(Box::pin(stream::try_unfold(state, async |(inference, mut pieces, room)| {
-            let next = inference.next(&mut pieces).await?;
-            Ok(next.map(|response| (response, (inference, pieces, room))))
+        let open = Open::new(self.clone(), pieces, room);
+        Ok(Box::pin(stream::try_unfold(open, async |mut open| {
+            Ok(open.next().await?.map(|response| (response, open)))
         })))
     }
 
@@ -140,6 +141,62 @@ impl Inference {
         }
         next
     }
+}
+
+/// An answer in pieces that has more to come. Where the caller has not asked for the next piece by the deadline, what the
+/// answer takes up is given back: a caller that does not read must not hold an instance.
+struct Open {
+    inference: Inference,
+    rest: Arc<Mutex<Option<Rest>>>,
+    deadline: Deadline,
+    at_the_deadline: AbortHandle,
+}
+
+/// The pieces to come, and their room.
+type Rest = (Pieces, OwnedSemaphorePermit);
+
+impl Open {
+    fn new(inference: Inference, pieces: Pieces, room: OwnedSemaphorePermit) -> Self {
+        let deadline = pieces.deadline();
+        let rest = Arc::new(Mutex::new(Some((pieces, room))));
+        let idle = Arc::clone(&rest);
+        let at_the_deadline = tokio::spawn(async move {
+            tokio::time::sleep_until(deadline.instant().into()).await;
+            drop(take(&idle));
+        });
+        Self { inference, rest, deadline, at_the_deadline: at_the_deadline.abort_handle() }
+    }
+
+    async fn next(&mut self) -> Result<Option<Response>> {
+        let Some((mut pieces, room)) = take(&self.rest) else { return self.late() };
+        let next = self.inference.next(&mut pieces).await?;
+        if next.is_some() {
+            *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some((pieces, room));
+            // It may have passed while the piece was made: nobody else looks then.
+            if self.deadline.remaining().is_zero() {
+                drop(take(&self.rest));
+            }
+        }
+        Ok(next)
+    }
+
+    fn late(&self) -> Result<Option<Response>> {
+        let message = "the rest of the answer was not asked for before the deadline";
+        let error = Error::new(ErrorCode::DeadlineExceeded, message);
+        self.inference.fail(&error);
+        Err(error)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.at_the_deadline.abort();
+    }
+}
+
+/// Nothing panics under the lock, so that a poisoned one is as good as any.
+fn take(rest: &Mutex<Option<Rest>>) -> Option<Rest> {
+    rest.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl Ongoing {

@@ -324,7 +324,7 @@ impl ReadyModel {
             return Err(Error::internal("a graph has one response"));
         };
         let responses = plugin.stream(call(request, deadline, 0, timeline)).await?;
-        Ok(Pieces { responses: Some(responses), id, requested, model: self })
+        Ok(Pieces { responses: Some(responses), id, requested, deadline, model: self })
     }
 
     /// Checks a request, and when it must have been answered.
@@ -405,9 +405,15 @@ pub(crate) struct Pieces {
     responses: Option<Responses>,
     id: Option<String>,
     requested: Vec<String>,
+    deadline: Deadline,
 }
 
 impl Pieces {
+    /// When the last of them must have been made.
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// The next response; none after the last, or after a failure.
     pub(crate) async fn next(&mut self) -> Result<Option<Response>> {
         let (Some(responses), Body::Plugin(plugin)) = (&mut self.responses, &self.model.body) else {

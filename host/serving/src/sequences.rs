@@ -11,9 +11,10 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedMutexGuard;
 use vespid_engine::{Answer, Call, EngineError, Held, Plugin};
 use vespid_package as package;
-use vespid_types::{Error, ErrorCode, Result, Sequence, SequenceId, Stage};
+use vespid_types::{Deadline, Error, ErrorCode, Result, Sequence, SequenceId, Stage};
 
 /// The open sequences of one version of a model.
 pub(crate) struct Sequences {
@@ -22,8 +23,28 @@ pub(crate) struct Sequences {
 }
 
 struct Slot {
-    instance: tokio::sync::Mutex<Option<Held>>,
+    instance: Arc<tokio::sync::Mutex<Option<Held>>>,
     used: Mutex<Instant>,
+}
+
+/// Who holds it is the one that the instance answers.
+type Turn = OwnedMutexGuard<Option<Held>>;
+
+/// The place of a sequence among the open ones, as long as a request of it is answered. It is given up unless the sequence
+/// goes on.
+struct Place<'a> {
+    sequences: &'a Sequences,
+    id: &'a SequenceId,
+    slot: &'a Arc<Slot>,
+    goes_on: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.goes_on {
+            self.sequences.end(self.id, self.slot);
+        }
+    }
 }
 
 impl Sequences {
@@ -36,28 +57,32 @@ impl Sequences {
 
     /// Answers one request of a sequence.
     pub(crate) async fn call(&self, plugin: &Plugin, sequence: &Sequence, call: Call) -> Result<Answer> {
-        let slot = if sequence.start { self.begin(&sequence.id)? } else { self.find(&sequence.id)? };
-        let deadline = call.deadline.instant().into();
+        let Sequence { id, start, end } = sequence;
         call.timeline.enter(Stage::Queue);
-        let mut instance = tokio::time::timeout_at(deadline, slot.instance.lock())
-            .await
-            .map_err(|_| EngineError::DeadlineExceeded)?;
+        let (slot, mut instance) =
+            if *start { self.begin(id)? } else { self.join(id, call.deadline).await? };
         call.timeline.enter(Stage::Input);
-        if instance.is_none() && !sequence.start {
-            self.end(&sequence.id, &slot);
-            return Err(unknown(&sequence.id));
+        // Also where the caller leaves, and the instance with it.
+        let mut place = Place { sequences: self, id, slot: &slot, goes_on: false };
+        if instance.is_none() && !start {
+            return Err(unknown(id));
         }
         let answer = plugin.call_held(&mut instance, call).await;
         slot.touch();
-        if sequence.end || instance.is_none() {
-            self.end(&sequence.id, &slot);
+        if *end {
+            // Whoever waits for its turn comes too late.
+            drop(instance.take());
         }
+        place.goes_on = instance.is_some();
         Ok(answer?)
     }
 
-    fn begin(&self, id: &SequenceId) -> Result<Arc<Slot>> {
-        let slot =
-            Arc::new(Slot { instance: tokio::sync::Mutex::default(), used: Mutex::new(Instant::now()) });
+    /// A new sequence, whose first request has its turn before any other can ask for one.
+    fn begin(&self, id: &SequenceId) -> Result<(Arc<Slot>, Turn)> {
+        let instance = Arc::<tokio::sync::Mutex<_>>::default();
+        let turn = Arc::clone(&instance).try_lock_owned();
+        let turn = turn.map_err(|_| Error::internal("a sequence that nobody knows is in use"))?;
+        let slot = Arc::new(Slot { instance, used: Mutex::new(Instant::now()) });
         let max = self.options.max.get();
         let mut open = self.lock();
         let full = open.len() >= max;
@@ -73,7 +98,15 @@ impl Sequences {
             }
             Entry::Vacant(place) => drop(place.insert(Arc::clone(&slot))),
         }
-        Ok(slot)
+        Ok((slot, turn))
+    }
+
+    /// Waits for the turn in a sequence that is open.
+    async fn join(&self, id: &SequenceId, deadline: Deadline) -> Result<(Arc<Slot>, Turn)> {
+        let slot = self.find(id)?;
+        let turn = Arc::clone(&slot.instance).lock_owned();
+        let turn = tokio::time::timeout_at(deadline.instant().into(), turn).await;
+        Ok((slot, turn.map_err(|_| EngineError::DeadlineExceeded)?))
     }
 
     fn find(&self, id: &SequenceId) -> Result<Arc<Slot>> {

@@ -146,6 +146,9 @@ pub type Sink = Box<dyn FnOnce(Record) + Send>;
 /// Stays of a request that are kept, and requests that it led to: a plugin may compute as often as it has time for.
 const MAX_KEPT: usize = 128;
 
+/// Characters of a caller's id that are kept: it stands in each line of the log.
+const MAX_ID: usize = 256;
+
 /// One request's way.
 pub struct Timeline {
     tag: Tag,
@@ -268,8 +271,9 @@ impl Timeline {
 
     /// Takes note of the caller's id.
     pub fn set_id(&self, id: &str) {
+        let end = id.char_indices().nth(MAX_ID).map_or(id.len(), |(end, _)| end);
         // Whoever said one first has named it.
-        let _ = self.id.set(id.to_owned());
+        let _ = self.id.set(id.get(..end).unwrap_or_default().to_owned());
     }
 
     /// What names the request in the log: its caller's id, else its tag.

@@ -156,3 +156,36 @@ async fn who_leaves_a_stream_ends_it() {
     let again = host.predictor.predict_stream(model, repeated(&[3], &[0])).await.unwrap();
     assert_eq!(again.map_ok(|response| value(&response)).try_collect::<Vec<_>>().await.unwrap(), [3]);
 }
+
+#[tokio::test]
+async fn who_does_not_ask_for_the_next_piece_gives_the_instance_back_at_the_deadline() {
+    let package = Archive::built("repeat-int32").manifest("\"60s\"", "\"300ms\"");
+    let host = Host::with_room(1, Backends::embedded(), &[]).await;
+    host.push("repeat_int32", package.to_tar()).await.unwrap();
+    let model = host.predictor.model(&target("repeat_int32")).unwrap();
+    let asked = host.predictor.predict_stream(Arc::clone(&model), repeated(&[1, 2], &[0, 0])).await;
+    let mut responses = asked.unwrap();
+    assert_eq!(value(&responses.next().await.unwrap().unwrap()), 1);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // There is room for one instance, and the first caller is still there.
+    let others = host.predictor.predict_stream(model, repeated(&[3], &[0])).await.unwrap();
+    assert_eq!(others.map_ok(|response| value(&response)).try_collect::<Vec<_>>().await.unwrap(), [3]);
+    let late = responses.next().await.unwrap().unwrap_err();
+    assert_eq!(late.code(), ErrorCode::DeadlineExceeded);
+    assert!(responses.next().await.is_none());
+    drop(responses);
+    assert_eq!(host.statistics("repeat_int32").success.count, 1);
+}
+
+#[tokio::test]
+async fn who_comes_after_the_end_is_refused() {
+    let package = Archive::built("simple-sequence").manifest("\"5s\"", "\"5s\"\nmax = 1");
+    let host = Host::with(Backends::embedded(), &[]).await;
+    host.push("simple_sequence", package.to_tar()).await.unwrap();
+    let id = SequenceId::Number(1);
+    add(&host, &id, START, 1).await.unwrap();
+    let (ended, late) = tokio::join!(add(&host, &id, END, 1), add(&host, &id, ON, 1));
+    assert_eq!(ended.unwrap(), 2);
+    assert_eq!(late.unwrap_err().code(), ErrorCode::InvalidArgument);
+    assert_eq!(add(&host, &SequenceId::Number(2), START, 4).await.unwrap(), 4, "there is a place again");
+}

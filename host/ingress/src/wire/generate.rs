@@ -11,7 +11,8 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use vespid_types::{
-    Error, Extent, ModelRef, NamedTensor, Parameters, Request, Response, Shape, Signature, Tensor, TensorSpec,
+    Error, ErrorCode, Extent, ModelRef, NamedTensor, Parameters, Request, Response, Shape, Signature, Tensor,
+    TensorSpec,
 };
 
 use super::data;
@@ -140,6 +141,11 @@ fn spread(shape: &[Extent], count: u64) -> Option<Shape> {
 /// `INVALID_ARGUMENT` where JSON cannot hold a value.
 pub fn encode(response: &Response) -> Result<Bytes, Error> {
     let Response { model, version, id, parameters, outputs } = response;
+    if let Some(output) = outputs.iter().find(|output| RESERVED.contains(&output.name.as_str())) {
+        let message =
+            format!("output '{}' has the name of a field of every answer: ask .../infer", output.name);
+        return Err(Error::new(ErrorCode::Unsupported, message));
+    }
     let mut json = Vec::new();
     // Names and versions of models need no escapes.
     put(
@@ -156,7 +162,7 @@ pub fn encode(response: &Response) -> Result<Bytes, Error> {
         field_name(&mut json, field);
         put_parameter(&mut json, field, value)?;
     }
-    for output in outputs.iter().filter(|output| !RESERVED.contains(&output.name.as_str())) {
+    for output in outputs {
         field_name(&mut json, &output.name);
         let list = output.tensor.len() != 1;
         put(&mut json, &[if list { "[" } else { "" }]);

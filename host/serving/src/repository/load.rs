@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use vespid_package::{Overrides, PackageFiles, Stored, VersionPolicy};
-use vespid_types::{Error, ModelName, Result, Version};
+use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
 use super::task::Command;
 use super::{Repository, Shared, blocking};
@@ -60,8 +60,13 @@ impl Repository {
     /// `NOT_FOUND` where the store does not hold the model, or what is wrong with the versions that did not load. What
     /// served before then goes on.
     pub async fn load(&self, name: ModelName, options: LoadOptions) -> Result<()> {
+        let place = Arc::clone(&self.shared.loads).try_acquire_owned().map_err(|_| {
+            let message = "as many models are being loaded as there is room for; try again later";
+            failed(&name, Error::new(ErrorCode::Unavailable, message))
+        })?;
         let repository = self.clone();
         run(async move {
+            let _place = place;
             let _turn = repository.shared.turns.take(&name).await;
             repository.load_in_turn(&name, options).await.map_err(|error| failed(&name, error))
         })

@@ -77,8 +77,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stored: Vec<Stored>, mut inbox: m
                 let _ = reply.send(finish(&shared, &name, plan, loaded));
             }
             Command::Unload { name, reply } => {
-                unload(&shared, &name);
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(unload(&shared, &name).await);
             }
         }
     }
@@ -210,14 +209,21 @@ fn failures(loaded: &[Loaded]) -> Result<()> {
     Err(Error::new(first.code(), texts.join("; ")).with_source(first.clone()))
 }
 
-fn unload(shared: &Shared, name: &ModelName) {
+async fn unload(shared: &Arc<Shared>, name: &ModelName) -> Result<()> {
+    let stored = in_store(shared, name).await?;
     let catalog = shared.predictor.catalog();
     for (version, entry) in catalog.versions(name) {
-        catalog.unload(name, version);
+        // What came with a load alone is gone then.
+        if stored.iter().any(|stored| stored.version == version) {
+            catalog.unload(name, version);
+        } else {
+            catalog.remove(name, version);
+        }
         if serves(Some(&entry)) {
             tracing::info!(model = %name, %version, "unloaded");
         }
     }
+    Ok(())
 }
 
 async fn in_store(shared: &Arc<Shared>, name: &ModelName) -> Result<Vec<Stored>> {
