@@ -10,7 +10,6 @@ mod task;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -19,7 +18,6 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 use vespid_engine::Engine;
 use vespid_nn::Backends;
 use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store};
@@ -37,9 +35,6 @@ const COMMANDS_WAITING: usize = 64;
 
 /// Loads that may be asked for at once: they go on where their callers leave, and hold the files that they brought.
 const LOADS: usize = 16;
-
-/// How long an upload may pause.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// What a [`Repository`] is made from.
 #[derive(Clone)]
@@ -159,11 +154,7 @@ impl Repository {
         let mut file = File::create(staged.archive()).await.map_err(|error| failed(BoxError::from(error)))?;
         let limit = self.shared.limits.size;
         let mut left = limit.as_u64();
-        let too_slow = |_| {
-            let pause = PAUSE.as_secs();
-            Error::invalid(format!("nothing of the package came for {pause} s; nothing was kept"))
-        };
-        while let Some(chunk) = timeout(PAUSE, body.next()).await.map_err(too_slow)? {
+        while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| {
                 Error::invalid("the upload ended before the whole package had come; nothing was kept")
                     .with_source(error)

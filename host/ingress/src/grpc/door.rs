@@ -13,13 +13,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytesize::ByteSize;
 use futures_util::StreamExt;
+use http_body_util::BodyExt;
 use tonic::{Code, Status};
-use vespid_types::{Deadline, Error, ErrorCode};
+use tower_http::timeout::{TimeoutBody, TimeoutError};
+use vespid_types::{BoxError, Deadline, Error, ErrorCode};
 
 use super::observe::Call;
 use super::status::status;
 use super::until_stopping;
 use crate::Api;
+use crate::http::body::PAUSE;
 
 pub(super) async fn pass(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     if request.version() != Version::HTTP_2 {
@@ -41,10 +44,26 @@ pub(super) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
         let stopping = async move { until_stopping(&api).await };
         request =
             request.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(stopping))));
+    } else if request.uri().path() != STREAM {
+        request = request.map(|body| paced(body, PAUSE));
     }
     let mut response = next.run(request).await;
     name_limit(response.headers_mut(), api.max_body);
     call.answer(response)
+}
+
+/// The call that may pause between its messages.
+const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+
+/// A message of which something comes again and again.
+fn paced(body: Body, pause: Duration) -> Body {
+    Body::new(TimeoutBody::new(pause, body).map_err(move |error| -> BoxError {
+        if !error.is::<TimeoutError>() {
+            return error;
+        }
+        let message = format!("nothing of the message came for {} s", pause.as_secs());
+        Box::new(status(&Error::new(ErrorCode::DeadlineExceeded, message)))
+    }))
 }
 
 /// The time that the caller gives the call: up to eight digits and a unit.
@@ -123,6 +142,17 @@ mod tests {
         for value in ["", "S", "1", "123456789S", "1s", "-1S", "+1S", "1.5S", "1 S", "S1"] {
             assert!(read(value).unwrap_err().message().starts_with("grpc-timeout:"), "{value}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_stops_half_way_is_given_up() {
+        let begins = futures_util::stream::iter([Ok::<_, Status>(vec![0_u8, 0])]);
+        let stops = Body::from_stream(begins.chain(futures_util::stream::pending()));
+        let error = paced(stops, Duration::from_millis(20)).collect().await.unwrap_err();
+        let status = Status::from_error(Box::new(error));
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+        let whole = paced(Body::from("whole"), Duration::from_secs(60)).collect().await.unwrap();
+        assert_eq!(whole.to_bytes(), "whole");
     }
 
     #[test]

@@ -24,7 +24,7 @@ const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// How long a client may pause amid a body.
-const PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE: Duration = Duration::from_secs(60);
 
 /// Reads and forgets the rest of a body, within limits.
 pub(super) async fn drain(body: Body) {

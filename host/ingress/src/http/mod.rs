@@ -5,7 +5,7 @@
 //! answer has a header `x-request-id`. Cost: an inference body is read into one buffer, of which the tensors are slices.
 //! Left out so far: authentication.
 
-mod body;
+pub(crate) mod body;
 mod docs;
 mod encoding;
 mod error;

@@ -9,8 +9,10 @@ use axum::http::StatusCode;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
+use tower_http::timeout::TimeoutBody;
 use vespid_types::{BoxError, Error, ErrorCode, ModelRef};
 
+use super::body::PAUSE;
 use super::error::Failure;
 use super::target::{Target, VersionedTarget};
 use super::{Api, drain, read_body};
@@ -37,6 +39,7 @@ pub(super) async fn upload(
         let message = format!("the package is larger than the limit of {limit}");
         return Err(Error::new(ErrorCode::TooLarge, message).into());
     }
+    let body = Body::new(TimeoutBody::new(PAUSE, body));
     let mut chunks = body.into_data_stream().map_err(|error| -> BoxError { error.into() });
     if let Err(error) = api.repository.upload(name.clone(), version, &mut chunks).await {
         // Where it was refused before all had come, the client may still be sending.
