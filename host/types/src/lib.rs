@@ -5,6 +5,7 @@
 //! `ingress`) and anything that knows of a backend or of WebAssembly.
 
 mod datatype;
+mod digest;
 mod error;
 mod graph;
 mod id;
@@ -16,6 +17,7 @@ mod tensor;
 mod timeline;
 
 pub use datatype::{Datatype, UnknownDatatype};
+pub use digest::{Digest, InvalidDigest};
 pub use error::{BoxError, Error, ErrorCode, Result};
 pub use graph::{BackendName, Device, Encoding, InvalidDevice, Provider};
 pub use id::{InvalidId, ModelName, Version};
