@@ -5,7 +5,7 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
-use crate::command::{build, delete, doctor, models, new, push};
+use crate::command::{build, delete, doctor, models, new, push, traffic};
 use crate::{bench, predict, serve};
 
 const AFTER_HELP: &str = "\
@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     Models(models::ModelsArgs),
+    Traffic(traffic::TrafficArgs),
     Delete(delete::DeleteArgs),
     Doctor(doctor::DoctorArgs),
 }

@@ -6,3 +6,4 @@ pub(crate) mod doctor;
 pub(crate) mod models;
 pub(crate) mod new;
 pub(crate) mod push;
+pub(crate) mod traffic;

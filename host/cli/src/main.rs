@@ -4,6 +4,7 @@
 //! code. Everything that a command prints as its result goes to standard output; progress, hints and errors go to
 //! standard error.
 
+mod allocator;
 mod args;
 mod bench;
 mod client;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),
         Command::Push(args) => command::push::run(&args),
+        Command::Traffic(args) => command::traffic::run(&args),
         Command::Delete(args) => command::delete::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),

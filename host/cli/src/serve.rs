@@ -8,6 +8,7 @@
 //! finished what it had begun.
 
 mod listener;
+mod models;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -27,7 +28,8 @@ use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions}
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
-use crate::{onnxruntime, openvino};
+use self::models::Models;
+use crate::{allocator, onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -69,6 +71,8 @@ pub(crate) struct ServeArgs {
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
+    #[command(flatten)]
+    models: Models,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
     #[command(flatten)]
@@ -196,7 +200,7 @@ fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
         .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
         .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
     let trace = TraceSettings { level: TraceLevel::Timestamps, rate: args.trace_rate, count: None };
-    TelemetryOptions { otlp_endpoint, trace, log: Some(log) }
+    TelemetryOptions { otlp_endpoint, trace, log: Some(log), allocator: Some(allocator::statistics) }
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

@@ -20,14 +20,14 @@ use crate::pool::{Instance, Pool};
 /// A compiled component, ready to be called.
 pub(crate) struct Component {
     engine: Engine,
-    linked: Linked,
+    linked: Arc<Linked>,
     context: Arc<PluginContext>,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
 }
 
 /// A component whose imports are found, and where its exports are.
-struct Linked {
+pub(crate) struct Linked {
     pre: InstancePre<HostState>,
     model: model::GuestIndices,
     streaming: Option<streaming::GuestIndices>,
@@ -54,19 +54,18 @@ pub struct Responses {
 }
 
 impl Component {
-    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
-    pub(crate) fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
+    pub(crate) fn new(engine: &Engine, linked: Arc<Linked>, context: PluginContext) -> Self {
         let meter = Arc::new(Meter::default());
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
-        let context = Arc::new(context);
-        let mut component =
-            Self { engine: engine.clone(), linked: link(engine, code)?, context, pool, meter };
-        if let Some(limit) = component.context.snapshot {
-            let initialised = component.snapshot(code, Deadline::after(limit))?;
-            component.linked = link(engine, &initialised)?;
-        }
-        engine.register(&component.pool);
-        Ok(component)
+        engine.register(&pool);
+        Self { engine: engine.clone(), linked, context: Arc::new(context), pool, meter }
+    }
+
+    /// The same, its instances beginning where `describe` ends. `code` is its own. Blocks, and must be called where tokio's
+    /// blocking calls may be.
+    pub(crate) fn initialised(self, code: &[u8], deadline: Deadline) -> Result<Self, EngineError> {
+        let initialised = self.snapshot(code, deadline)?;
+        Ok(Self { linked: Arc::new(Linked::new(&self.engine, &initialised)?), ..self })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -81,6 +80,16 @@ impl Component {
         self.meter.usage()
     }
 
+    /// The code, which others may share.
+    pub(crate) fn linked(&self) -> &Linked {
+        &self.linked
+    }
+
+    /// The bytes of idle instances' memories.
+    pub(crate) fn idle_memory(&self) -> u64 {
+        self.pool.memory()
+    }
+
     pub(crate) fn streams(&self) -> bool {
         self.linked.streaming.is_some()
     }
@@ -88,11 +97,16 @@ impl Component {
     /// Asks the component for its inputs and outputs.
     pub(crate) async fn describe(&self, deadline: Deadline) -> Result<Signature, EngineError> {
         let described = self.meter.within(deadline, async {
-            let mut instance = self.fresh(CallState::own(deadline)).await?;
+            let room = self.engine.admit_own(deadline).await?;
+            let mut instance = self.instantiate(CallState::own(deadline), room).await?;
             let Instance { store, exports, .. } = &mut instance;
             let described = exports.model.call_describe(&mut *store).await;
             let described = described.map_err(|error| self.failure(store, &error))?;
-            self.pool.give_back(instance);
+            // It is kept in a caller's room, where there is some.
+            if let Some(room) = self.engine.try_admit() {
+                instance.move_to(room);
+                self.pool.give_back(instance);
+            }
             described.map_err(convert::plugin_error)
         });
         convert::signature(described.await?)
@@ -218,6 +232,14 @@ impl Component {
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
         let room = self.engine.admit(call.deadline, call.depth > 0, &call.timeline).await?;
+        self.instantiate(call, room).await
+    }
+
+    async fn instantiate(
+        &self,
+        call: CallState,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Instance, EngineError> {
         let mut store = self.store(call);
         let exports = self.linked.instantiate(&mut store).await;
         let exports = exports.map_err(|error| self.failure(&store, &error))?;
@@ -252,6 +274,30 @@ fn begin(instance: &mut Instance, call: CallState) {
 }
 
 impl Linked {
+    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
+    pub(crate) fn new(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
+        let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
+            .map_err(|error| EngineError::invalid("component", &error))?;
+        check_imports(engine, &component)?;
+        let pre = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
+        let missing = |error: wasmtime::Error| EngineError::MissingExport {
+            reason: format!("{:#}", error.root_cause()),
+        };
+        let model = model::GuestIndices::new(&pre).map_err(missing)?;
+        let streams = component.get_export_index(None, STREAMING).is_some();
+        let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
+        Ok(Self { pre, model, streaming })
+    }
+
+    /// The bytes of the machine code, and of what the guest's memory begins with.
+    pub(crate) fn size(&self) -> u64 {
+        let image = self.pre.component().image_range();
+        (image.end as usize).saturating_sub(image.start as usize) as u64
+    }
+
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let streaming = self.streaming.as_ref().map(|streaming| streaming.load(&mut *store, &instance));
@@ -273,23 +319,6 @@ const OFFERED: [&str; 8] = [
 
 /// What a plugin that answers in pieces exports.
 const STREAMING: &str = "vespid:model/streaming@0.1.0";
-
-/// Compiles and links a component.
-fn link(engine: &Engine, code: &[u8]) -> Result<Linked, EngineError> {
-    let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
-        .map_err(|error| EngineError::invalid("component", &error))?;
-    check_imports(engine, &component)?;
-    let pre = engine
-        .linker
-        .instantiate_pre(&component)
-        .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
-    let missing =
-        |error: wasmtime::Error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) };
-    let model = model::GuestIndices::new(&pre).map_err(missing)?;
-    let streams = component.get_export_index(None, STREAMING).is_some();
-    let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
-    Ok(Linked { pre, model, streaming })
-}
 
 fn check_imports(engine: &Engine, component: &wasmtime::component::Component) -> Result<(), EngineError> {
     let kind = component.component_type();

@@ -28,6 +28,9 @@ use crate::pool::Pool;
 /// How long a guest may run before it gives other calls a turn.
 const TICK: Duration = Duration::from_millis(2);
 
+/// Instances that there may be at once besides those of callers.
+const OWN: u32 = 4;
+
 /// What an [`Engine`] is made from.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -47,6 +50,8 @@ pub struct Engine {
     pub(crate) commands: Arc<wasmtime::Linker<CommandState>>,
     instances: Arc<Semaphore>,
     max_instances: u32,
+    /// Room for what no caller asks for: plugins that describe themselves.
+    own: Arc<Semaphore>,
     /// Places of instances that sequences hold.
     held: Arc<Semaphore>,
     /// Those that keep instances, to be asked for one when there is no room.
@@ -80,6 +85,7 @@ impl Engine {
             linker: Arc::new(linker),
             instances: Arc::new(Semaphore::new(options.max_instances as usize)),
             max_instances: options.max_instances,
+            own: Arc::new(Semaphore::new(OWN as usize)),
             held: Arc::new(Semaphore::new(most_held(options.max_instances) as usize)),
             pools: Arc::default(),
             waiting: Arc::default(),
@@ -114,6 +120,21 @@ impl Engine {
         pools.iter().any(|pool| pool.evict())
     }
 
+    /// Waits for room for an instance that no caller asks for. It is apart: a model may be loaded because calls wait for it
+    /// that have taken all other room.
+    pub(crate) async fn admit_own(&self, deadline: Deadline) -> Result<OwnedSemaphorePermit, EngineError> {
+        let room = Arc::clone(&self.own).acquire_owned();
+        match tokio::time::timeout_at(deadline.instant().into(), room).await {
+            Ok(permit) => permit.map_err(|_| EngineError::Saturated { limit: OWN }),
+            Err(_) => Err(EngineError::DeadlineExceeded),
+        }
+    }
+
+    /// Room for one more instance, if there is some.
+    pub(crate) fn try_admit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.instances).try_acquire_owned().ok()
+    }
+
     /// Waits for room for one more instance. A nested call does not wait, for those that it would wait for may be
     /// waiting for it.
     pub(crate) async fn admit(
@@ -124,14 +145,14 @@ impl Engine {
     ) -> Result<OwnedSemaphorePermit, EngineError> {
         let instances = Arc::clone(&self.instances);
         let saturated = || EngineError::Saturated { limit: self.max_instances };
-        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+        if let Some(permit) = self.try_admit() {
             return Ok(permit);
         }
         // Said before idle instances are looked for: one that is given back from now on is not kept, and one that was
         // given back before is found.
         let _waiting = Waiting::new(&self.waiting);
         loop {
-            if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+            if let Some(permit) = self.try_admit() {
                 return Ok(permit);
             }
             if !self.reclaim() {
@@ -173,7 +194,7 @@ impl Drop for Waiting<'_> {
 }
 
 fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
-    let instances = options.max_instances;
+    let instances = options.max_instances.saturating_add(OWN);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_stacks(instances)

@@ -12,8 +12,8 @@ use vespid_types::{
     Version,
 };
 
-use crate::command::Command;
-use crate::component::{Component, Held, Responses};
+use crate::command::{Command, Module};
+use crate::component::{Component, Held, Linked, Responses};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::meter::PluginUsage;
@@ -89,6 +89,41 @@ pub struct Answer {
     pub parameters: Parameters,
 }
 
+/// The compiled code of a plugin: a component's imports are found, and its exports. Clones are the same; so models with
+/// the same code share it.
+#[derive(Clone)]
+pub struct Code(CodeKind);
+
+#[derive(Clone)]
+enum CodeKind {
+    Component(Arc<Linked>),
+    Command(Arc<Module>),
+}
+
+impl Code {
+    /// Compiles `code`, or takes what was compiled from the cache. A core module is a command; everything else is taken
+    /// for a component. Blocks.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`], or what keeps it from being a plugin: its imports or its exports.
+    pub fn compile(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
+        Ok(Self(if code.starts_with(MODULE) {
+            CodeKind::Command(Arc::new(Module::compile(engine, code)?))
+        } else {
+            CodeKind::Component(Arc::new(Linked::new(engine, code)?))
+        }))
+    }
+
+    /// The bytes that it takes up.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        match &self.0 {
+            CodeKind::Component(linked) => linked.size(),
+            CodeKind::Command(module) => module.size(),
+        }
+    }
+}
+
 /// A compiled plugin, ready to be called.
 pub struct Plugin(Kind);
 
@@ -101,19 +136,50 @@ enum Kind {
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 impl Plugin {
-    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. A core module is
-    /// a command; everything else is taken for a component. Blocks; where the context asks for a snapshot, within a runtime.
+    /// Compiles `code` for one model alone. Blocks; where the context asks for a snapshot, within a runtime.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`], or what keeps it from being a plugin: its imports, its exports, or for a command the
-    /// manifest.
+    /// As [`Code::compile`] and [`Plugin::new`]; [`EngineError::Snapshot`].
     pub fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
-        let kind = if code.starts_with(MODULE) {
-            Kind::Command(Box::new(Command::compile(engine, code, context)?))
-        } else {
-            Kind::Component(Component::compile(engine, code, context)?)
-        };
-        Ok(Self(kind))
+        let snapshot = context.snapshot;
+        let plugin = Self::new(engine, &Code::compile(engine, code)?, context)?;
+        match (plugin.0, snapshot) {
+            (Kind::Component(component), Some(limit)) => {
+                Ok(Self(Kind::Component(component.initialised(code, Deadline::after(limit))?)))
+            }
+            (kind, _) => Ok(Self(kind)),
+        }
+    }
+
+    /// Binds code to a model. A snapshot is not made.
+    ///
+    /// # Errors
+    /// What the manifest asks for and a command does not have.
+    pub fn new(engine: &Engine, code: &Code, context: PluginContext) -> Result<Self, EngineError> {
+        Ok(Self(match &code.0 {
+            CodeKind::Component(linked) => {
+                Kind::Component(Component::new(engine, Arc::clone(linked), context))
+            }
+            CodeKind::Command(module) => Kind::Command(Box::new(Command::new(engine, module, context)?)),
+        }))
+    }
+
+    /// The bytes of its code, which other models may share.
+    #[must_use]
+    pub fn code_memory(&self) -> u64 {
+        match &self.0 {
+            Kind::Component(component) => component.linked().size(),
+            Kind::Command(command) => command.module().size(),
+        }
+    }
+
+    /// The bytes of the instances that are kept and idle.
+    #[must_use]
+    pub fn idle_memory(&self) -> u64 {
+        match &self.0 {
+            Kind::Component(component) => component.idle_memory(),
+            Kind::Command(_) => 0,
+        }
     }
 
     /// What its calls have used up so far.

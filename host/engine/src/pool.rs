@@ -39,12 +39,17 @@ pub(crate) struct Instance {
     calls: u64,
     /// Counts the end of an instance that was kept.
     kept: Option<Arc<Meter>>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl Instance {
     pub(crate) fn new(store: Store<HostState>, exports: Exports, room: OwnedSemaphorePermit) -> Self {
-        Self { store, exports, calls: 0, kept: None, _room: room }
+        Self { store, exports, calls: 0, kept: None, room }
+    }
+
+    /// Takes up another room.
+    pub(crate) fn move_to(&mut self, room: OwnedSemaphorePermit) {
+        self.room = room;
     }
 }
 
@@ -102,6 +107,11 @@ impl Pool {
     /// How many are idle.
     pub(crate) fn idle(&self) -> usize {
         self.lock().len()
+    }
+
+    /// The bytes of those that are idle.
+    pub(crate) fn memory(&self) -> u64 {
+        self.lock().iter().map(|instance| instance.store.data().budget.used() as u64).sum()
     }
 
     /// Ends the idle instance that was used longest ago; whether there was one.

@@ -44,6 +44,12 @@ pub enum PackageError {
         /// What, and why.
         reason: String,
     },
+    /// A model's traffic document is not valid.
+    #[error("traffic: {reason}")]
+    Traffic {
+        /// What is wrong, with the field's name.
+        reason: String,
+    },
     /// The files that came are no package.
     #[error("the files are no package: {reason}")]
     Files {
@@ -121,6 +127,7 @@ impl PackageError {
             | Self::NoManifest
             | Self::Manifest { .. }
             | Self::Override { .. }
+            | Self::Traffic { .. }
             | Self::Files { .. }
             | Self::MissingFile { .. }
             | Self::OtherModel { .. } => ErrorCode::InvalidArgument,

@@ -74,6 +74,7 @@ impl Manifest {
             granted_models: Default::default(),
             config: BTreeMap::new(),
             labels: BTreeMap::new(),
+            warmups: Vec::new(),
         };
         manifest.check()?;
         Ok(manifest)

@@ -13,11 +13,13 @@ mod manifest;
 mod overrides;
 mod path;
 mod store;
+mod traffic;
 
 pub use archive::ArchiveLimits;
 pub use error::PackageError;
 pub use files::PackageFiles;
-pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences};
+pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences, Warmup};
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};
 pub use path::PackagePath;
 pub use store::{Staged, Store, Stored, Verified};
+pub use traffic::{Shadow, Traffic};

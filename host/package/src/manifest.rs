@@ -47,6 +47,24 @@ pub struct Manifest {
     pub config: BTreeMap<String, String>,
     /// `[labels]`: by the name of an output the file with the names of its classes, a line each.
     pub labels: BTreeMap<String, PackagePath>,
+    /// `[[warmup]]`: what the model is asked before it serves.
+    pub warmups: Vec<Warmup>,
+}
+
+/// One `[[warmup]]`: a recorded case that the model answers before it takes requests, so that what it does once (filling
+/// caches, choosing algorithms) is done by then.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Warmup {
+    /// The file with the case inside the package.
+    pub case: PackagePath,
+    /// How often it is asked; at most 1,000 times.
+    #[serde(default = "once")]
+    pub count: NonZero<u32>,
+}
+
+fn once() -> NonZero<u32> {
+    NonZero::<u32>::MIN
 }
 
 /// One `[[graph]]`.
@@ -176,6 +194,8 @@ struct RawManifest {
     config: BTreeMap<String, Scalar>,
     #[serde(default)]
     labels: BTreeMap<String, PackagePath>,
+    #[serde(default, rename = "warmup")]
+    warmups: Vec<Warmup>,
 }
 
 #[derive(Deserialize)]
@@ -231,6 +251,7 @@ impl Manifest {
             grants,
             config,
             labels,
+            warmups,
         } = raw;
         if instances.is_some() && model.plugin.is_none() {
             return Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"));
@@ -248,6 +269,7 @@ impl Manifest {
             granted_models: grants.models,
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
             labels,
+            warmups,
         };
         manifest.check()?;
         Ok(manifest)
@@ -264,6 +286,9 @@ impl Manifest {
         check_sequences(self.sequences.as_ref(), self.plugin.is_some())?;
         check_specs("input", &self.inputs)?;
         check_specs("output", &self.outputs)?;
+        if self.warmups.iter().any(|warmup| warmup.count.get() > MAX_WARMUPS) {
+            return Err(invalid("warmup.count: use 1 to 1000"));
+        }
         if self.inputs.is_empty() != self.outputs.is_empty() {
             return Err(invalid("give both [[input]] and [[output]], or neither"));
         }
@@ -274,7 +299,8 @@ impl Manifest {
     pub fn files(&self) -> impl Iterator<Item = (String, &PackagePath)> {
         let plugin = self.plugin.iter().map(|file| ("model.plugin".to_owned(), file));
         let labels = self.labels.iter().map(|(output, file)| (format!("[labels] {output}"), file));
-        plugin.chain(labels).chain(self.graphs.iter().flat_map(|graph| {
+        let warmups = self.warmups.iter().map(|warmup| ("[[warmup]] case".to_owned(), &warmup.case));
+        plugin.chain(labels).chain(warmups).chain(self.graphs.iter().flat_map(|graph| {
             let weights = graph.weights.iter().map(|file| (format!("graph '{}': weights", graph.name), file));
             std::iter::once((format!("graph '{}'", graph.name), &graph.file)).chain(weights)
         }))
@@ -290,6 +316,7 @@ const MAX_SESSIONS: usize = 64;
 const MAX_ROWS: u64 = 1 << 20;
 const MAX_DELAY: Duration = Duration::from_secs(10);
 const MAX_WARM: usize = 4096;
+const MAX_WARMUPS: u32 = 1000;
 const MAX_SEQUENCES: usize = 4096;
 const MAX_IDLE: Duration = Duration::from_secs(24 * 3600);
 

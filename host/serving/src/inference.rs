@@ -33,9 +33,10 @@ struct State {
 }
 
 impl Predictor {
-    /// Begins a request to `model`, which [`Predictor::model`] gave.
+    /// Begins a request to `model`, which [`Predictor::resolve`] gave.
     #[must_use]
     pub fn begin(&self, model: Arc<ReadyModel>, timeline: Timeline) -> Inference {
+        model.touch();
         let state = Mutex::new(State { rows: 0, end: End::Left });
         Inference(Arc::new(Ongoing { predictor: self.clone(), model, timeline: Arc::new(timeline), state }))
     }
@@ -94,10 +95,35 @@ impl Inference {
     pub async fn predict(&self, request: Request) -> Result<Response> {
         self.0.asked(&request);
         let answered = match self.0.predictor.admit() {
-            Ok(_room) => self.0.model.predict(request, 0, &self.0.timeline).await,
+            Ok(_room) => self.admitted(request).await,
             Err(error) => Err(error),
         };
         self.0.ended(answered)
+    }
+
+    async fn admitted(&self, request: Request) -> Result<Response> {
+        let Ongoing { predictor, model, timeline, .. } = &*self.0;
+        let route = predictor.catalog().route(model.name());
+        let copy = route.as_ref().and_then(|route| route.copy(&request));
+        let answered = match self.keeper(&request) {
+            Some(keeper) => keeper.predict(request, 0, timeline).await,
+            None => model.predict(request, 0, timeline).await,
+        };
+        if let Some(copy) = copy {
+            copy.send(predictor, &answered);
+        }
+        answered
+    }
+
+    /// The version that keeps the request's sequence, where the caller names none and it is not the one that was chosen for
+    /// this request. It is counted with the latter.
+    fn keeper(&self, request: &Request) -> Option<Arc<ReadyModel>> {
+        let sequence = request.sequence.as_ref().filter(|sequence| !sequence.start)?;
+        let Ongoing { predictor, model, .. } = &*self.0;
+        if request.model.version.is_some() || model.keeps(&sequence.id) {
+            return None;
+        }
+        predictor.catalog().keeper(model.name(), &sequence.id)
     }
 
     /// The same for a request that a plugin makes. The call that led to it has been admitted, and so is this one with it.
