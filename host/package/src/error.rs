@@ -38,6 +38,20 @@ pub enum PackageError {
         /// What is wrong, with the field's name.
         reason: String,
     },
+    /// The record is not one of a package.
+    #[error("the record is not a package's: {reason}")]
+    Record {
+        /// What is wrong, with the field's name.
+        reason: String,
+    },
+    /// The plugin's file is no WebAssembly.
+    #[error("model.plugin: '{file}' is not WebAssembly: {reason}")]
+    Plugin {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// What a load says in place of the manifest does not suit the package.
     #[error("config: {reason}")]
     Override {
@@ -120,6 +134,8 @@ impl PackageError {
             | Self::Entry { .. }
             | Self::NoManifest
             | Self::Manifest { .. }
+            | Self::Record { .. }
+            | Self::Plugin { .. }
             | Self::Override { .. }
             | Self::Files { .. }
             | Self::MissingFile { .. }

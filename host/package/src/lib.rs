@@ -12,6 +12,7 @@ mod files;
 mod manifest;
 mod overrides;
 mod path;
+mod record;
 mod store;
 
 pub use archive::ArchiveLimits;
@@ -20,4 +21,5 @@ pub use files::PackageFiles;
 pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences};
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};
 pub use path::PackagePath;
+pub use record::{Blob, MAX_RECORD, MediaType, Record, digest_of};
 pub use store::{Staged, Store, Stored, Verified};

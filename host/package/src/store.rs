@@ -5,10 +5,8 @@
 //! crash in between leaves only staging behind, which the next start clears. Versions are never overwritten.
 
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use bytesize::ByteSize;
 use tempfile::TempDir;
 use vespid_types::{ModelName, Version};
 
@@ -175,9 +173,6 @@ impl Store {
 
 const UNPACKED: &str = "package";
 
-/// More than anyone writes into a manifest, and little enough to hold and parse.
-const MAX_MANIFEST: u64 = 1 << 20;
-
 impl Staged {
     /// Where the archive is to be written.
     #[must_use]
@@ -194,7 +189,7 @@ impl Staged {
         let archive = self.archive();
         archive::unpack(&archive, &folder, limits)?;
         fs::remove_file(&archive).map_err(PackageError::io("remove", &archive))?;
-        Ok(Verified { manifest: read_manifest(&folder)?, dir: self.dir })
+        Ok(Verified { manifest: Manifest::read(&folder)?, dir: self.dir })
     }
 
     /// Checks files that came without an archive. Where they bring no manifest, one of this name and version is made.
@@ -210,7 +205,7 @@ impl Staged {
         let folder = self.unpacked()?;
         files::write(files, &folder, limits)?;
         let brought = files.keys().any(|path| path.as_str() == MANIFEST_FILE);
-        let manifest = if brought { read_manifest(&folder)? } else { Manifest::made(name, version, files)? };
+        let manifest = if brought { Manifest::read(&folder)? } else { Manifest::made(name, version, files)? };
         let package = Verified { manifest, dir: self.dir };
         package.expect(name, version)?;
         Ok(package)
@@ -259,30 +254,8 @@ impl Stored {
     /// # Errors
     /// What is wrong with it: the files may have been changed behind the server's back.
     pub fn manifest(&self) -> Result<Manifest, PackageError> {
-        read_manifest(&self.dir)
+        Manifest::read(&self.dir)
     }
-}
-
-fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
-    let file = dir.join(MANIFEST_FILE);
-    if fs::metadata(&file).is_ok_and(|metadata| metadata.len() > MAX_MANIFEST) {
-        let reason = format!("it is larger than {}", ByteSize(MAX_MANIFEST));
-        return Err(PackageError::Manifest { reason });
-    }
-    let text = match fs::read(&file) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-            return Err(PackageError::NoManifest);
-        }
-        read => read.map_err(PackageError::io("read", &file))?,
-    };
-    let text = String::from_utf8(text)
-        .map_err(|error| PackageError::Manifest { reason: format!("it is not UTF-8 text: {error}") })?;
-    let manifest = Manifest::parse(&text)?;
-    let missing = manifest.files().find(|(_, path)| !dir.join(path).is_file());
-    if let Some((field, path)) = missing {
-        return Err(PackageError::MissingFile { field, file: path.to_string() });
-    }
-    Ok(manifest)
 }
 
 fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, PackageError> {
