@@ -72,9 +72,9 @@ impl Repository {
     ///
     /// # Errors
     /// Where the store cannot be listed.
-    pub fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
+    pub async fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
         let RepositoryOptions { engine, backends, max_package } = options;
-        let stored = store.list()?;
+        let stored = store.list().await?;
         let limits = ArchiveLimits { size: max_package, entries: 1024 };
         let shared = Arc::new(Shared {
             store: Arc::new(store),
@@ -112,7 +112,7 @@ impl Repository {
     where
         S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
     {
-        if self.shared.store.contains(&name, version) {
+        if self.shared.store.contains(&name, version).await? {
             return Err(PackageError::Exists { name, version }.into());
         }
         let staged = self.receive(body).await?;

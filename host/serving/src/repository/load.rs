@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-use vespid_package::{Overrides, PackageFiles, Stored, VersionPolicy};
+use vespid_package::{Listed, Overrides, PackageFiles, Stored, VersionPolicy};
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
 use super::task::Command;
@@ -48,7 +48,7 @@ pub(super) struct Loaded {
 
 /// Where a version's files are.
 enum Source {
-    Stored(Stored),
+    Stored(Listed),
     Files(Version, PackageFiles),
 }
 
@@ -177,11 +177,10 @@ impl How {
 impl Shared {
     pub(super) async fn load_stored(
         &self,
-        stored: Stored,
+        listed: Listed,
         overrides: Option<&Overrides>,
     ) -> Result<ReadyModel> {
-        let dir = stored.dir.clone();
-        let manifest = blocking(move || Ok(stored.manifest()?)).await?;
+        let Stored { manifest, dir, .. } = self.store.fetch(&listed.name, listed.version).await?;
         match overrides {
             None => self.load(manifest, dir).await,
             Some(overrides) => {

@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use vespid_package::{Stored, Verified};
+use vespid_package::{Listed, Stored, Verified};
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
+use super::Shared;
 use super::load::{Loaded, Wanted};
-use super::{Shared, blocking};
 use crate::catalog::Entry;
 use crate::model::ReadyModel;
 
@@ -34,7 +34,7 @@ pub(super) enum Command {
     Begin {
         name: ModelName,
         wanted: Wanted,
-        reply: Reply<(Plan, Vec<Stored>)>,
+        reply: Reply<(Plan, Vec<Listed>)>,
     },
     /// What came of it.
     Finish {
@@ -58,9 +58,10 @@ pub(super) struct Plan {
     retire: Vec<Version>,
 }
 
-pub(super) async fn serve(shared: Arc<Shared>, stored: Vec<Stored>, mut inbox: mpsc::Receiver<Command>) {
+pub(super) async fn serve(shared: Arc<Shared>, stored: Vec<Listed>, mut inbox: mpsc::Receiver<Command>) {
     load_all(&shared, stored).await;
     shared.loaded.store(true, Ordering::Release);
+    tokio::spawn(sweep(Arc::clone(&shared)));
     while let Some(command) = inbox.recv().await {
         // Nobody may wait for the answer any more; it is done all the same.
         match command {
@@ -83,7 +84,14 @@ pub(super) async fn serve(shared: Arc<Shared>, stored: Vec<Stored>, mut inbox: m
     }
 }
 
-async fn load_all(shared: &Arc<Shared>, stored: Vec<Stored>) {
+/// Clears what uploads that came to nothing have left in the store.
+async fn sweep(shared: Arc<Shared>) {
+    if let Err(error) = shared.store.sweep().await {
+        tracing::warn!("what uploads have left stays in the store: {error}");
+    }
+}
+
+async fn load_all(shared: &Arc<Shared>, stored: Vec<Listed>) {
     let catalog = shared.predictor.catalog();
     let mut loading = JoinSet::new();
     for package in stored {
@@ -96,7 +104,7 @@ async fn load_all(shared: &Arc<Shared>, stored: Vec<Stored>) {
     }
     while let Some(loaded) = loading.join_next().await {
         match loaded {
-            Ok((Stored { name, version, .. }, loaded)) => settle(shared, &name, version, loaded),
+            Ok((Listed { name, version, .. }, loaded)) => settle(shared, &name, version, loaded),
             Err(error) => tracing::error!("loading a stored package ended early: {error}"),
         }
     }
@@ -119,22 +127,20 @@ fn settle(shared: &Shared, name: &ModelName, version: Version, loaded: Result<Re
 }
 
 async fn commit(shared: &Arc<Shared>, package: Verified, ready: Arc<ReadyModel>) -> Result<()> {
-    let store = Arc::clone(&shared.store);
-    let Stored { name, version, .. } = blocking(move || Ok(store.commit(package)?)).await?;
+    let Stored { name, version, .. } = shared.store.commit(package).await?;
     shared.predictor.catalog().set(&name, version, Entry::Ready(ready));
     tracing::info!(model = %name, %version, "ready");
     Ok(())
 }
 
 async fn remove(shared: &Arc<Shared>, name: ModelName, version: Version) -> Result<()> {
-    let (store, removed) = (Arc::clone(&shared.store), name.clone());
-    blocking(move || Ok(store.remove(&removed, version)?)).await?;
+    shared.store.remove(&name, version).await?;
     shared.predictor.catalog().remove(&name, version);
     tracing::info!(model = %name, %version, "removed");
     Ok(())
 }
 
-async fn begin(shared: &Arc<Shared>, name: &ModelName, wanted: &Wanted) -> Result<(Plan, Vec<Stored>)> {
+async fn begin(shared: &Arc<Shared>, name: &ModelName, wanted: &Wanted) -> Result<(Plan, Vec<Listed>)> {
     let catalog = shared.predictor.catalog();
     let mut load = in_store(shared, name).await?;
     let entries = catalog.versions(name);
@@ -226,7 +232,6 @@ async fn unload(shared: &Arc<Shared>, name: &ModelName) -> Result<()> {
     Ok(())
 }
 
-async fn in_store(shared: &Arc<Shared>, name: &ModelName) -> Result<Vec<Stored>> {
-    let (store, name) = (Arc::clone(&shared.store), name.clone());
-    blocking(move || Ok(store.versions(&name)?)).await
+async fn in_store(shared: &Arc<Shared>, name: &ModelName) -> Result<Vec<Listed>> {
+    Ok(shared.store.versions(name).await?)
 }

@@ -1,0 +1,104 @@
+//! A package on its way in: received into a folder of its own, and checked there.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use vespid_types::{ModelName, Version};
+
+use crate::archive::{self, ArchiveLimits};
+use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, files};
+
+/// A private folder in which an archive is received. Dropping it removes all.
+#[derive(Debug)]
+pub struct Staged {
+    dir: TempDir,
+}
+
+/// An unpacked package with a valid manifest whose files are there, not yet in its place. Dropping it removes it.
+#[derive(Debug)]
+pub struct Verified {
+    manifest: Manifest,
+    dir: TempDir,
+}
+
+const UNPACKED: &str = "package";
+
+impl Staged {
+    pub(crate) fn new(dir: TempDir) -> Self {
+        Self { dir }
+    }
+
+    /// Where the archive is to be written.
+    #[must_use]
+    pub fn archive(&self) -> PathBuf {
+        self.dir.path().join("package.tar")
+    }
+
+    /// Unpacks the archive and checks what it holds.
+    ///
+    /// # Errors
+    /// What is wrong with the archive, the manifest or the files.
+    pub fn verify(self, limits: ArchiveLimits) -> Result<Verified, PackageError> {
+        let folder = self.unpacked()?;
+        let archive = self.archive();
+        archive::unpack(&archive, &folder, limits)?;
+        fs::remove_file(&archive).map_err(PackageError::io("remove", &archive))?;
+        Ok(Verified { manifest: Manifest::read(&folder)?, dir: self.dir })
+    }
+
+    /// Checks files that came without an archive. Where they bring no manifest, one of this name and version is made.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest or the files.
+    pub fn verify_files(
+        self,
+        files: &PackageFiles,
+        (name, version): (&ModelName, Version),
+        limits: ArchiveLimits,
+    ) -> Result<Verified, PackageError> {
+        let folder = self.unpacked()?;
+        files::write(files, &folder, limits)?;
+        let brought = files.keys().any(|path| path.as_str() == MANIFEST_FILE);
+        let manifest = if brought { Manifest::read(&folder)? } else { Manifest::made(name, version, files)? };
+        let package = Verified { manifest, dir: self.dir };
+        package.expect(name, version)?;
+        Ok(package)
+    }
+
+    fn unpacked(&self) -> Result<PathBuf, PackageError> {
+        let folder = self.dir.path().join(UNPACKED);
+        fs::create_dir(&folder).map_err(PackageError::io("create", &folder))?;
+        Ok(folder)
+    }
+}
+
+impl Verified {
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The folder with its files.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().join(UNPACKED)
+    }
+
+    /// Checks that this is the model and version that a request names.
+    ///
+    /// # Errors
+    /// [`PackageError::OtherModel`].
+    pub fn expect(&self, name: &ModelName, version: Version) -> Result<(), PackageError> {
+        if self.manifest.name == *name && self.manifest.version == version {
+            return Ok(());
+        }
+        Err(PackageError::OtherModel {
+            name: self.manifest.name.clone(),
+            version: self.manifest.version,
+            expected_name: name.clone(),
+            expected_version: version,
+        })
+    }
+}
