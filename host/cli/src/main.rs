@@ -27,6 +27,8 @@ use clap::Parser;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    // Whoever speaks TLS takes it from here. It fails where there is one already, and there is none.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),

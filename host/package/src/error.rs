@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use vespid_types::{Error, ErrorCode, ModelName, Version};
+use vespid_types::{Digest, Error, ErrorCode, ModelName, Version};
 
 /// A failure of a package or of the store.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,20 @@ pub enum PackageError {
     #[error("model.toml: {reason}")]
     Manifest {
         /// What is wrong, with the field's name.
+        reason: String,
+    },
+    /// The record is not one of a package.
+    #[error("the record is not a package's: {reason}")]
+    Record {
+        /// What is wrong, with the field's name.
+        reason: String,
+    },
+    /// The plugin's file is no WebAssembly.
+    #[error("model.plugin: '{file}' is not WebAssembly: {reason}")]
+    Plugin {
+        /// The file.
+        file: String,
+        /// What is wrong.
         reason: String,
     },
     /// What a load says in place of the manifest does not suit the package.
@@ -94,11 +108,57 @@ pub enum PackageError {
         /// The version.
         version: Version,
     },
-    /// Another process uses the store.
-    #[error("the store {} is in use by another server", .store.display())]
+    /// What the store has in a version's place is another version.
+    #[error(
+        "the store has it in the place of '{place}', and its model.toml is of '{name}' version {version}"
+    )]
+    Misplaced {
+        /// Where it is.
+        place: String,
+        /// The manifest's name.
+        name: ModelName,
+        /// The manifest's version.
+        version: Version,
+    },
+    /// A blob is not what its record says.
+    #[error("'{file}' ({digest}) {reason}")]
+    Blob {
+        /// The file of the package.
+        file: String,
+        /// What it should hold.
+        digest: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A folder with a package changed while it was read.
+    #[error("it is being written to: '{file}' changed while it was read")]
+    Changing {
+        /// The file that was seen to change.
+        file: String,
+    },
+    /// Another process uses the folder.
+    #[error("{} is in use by another server: each needs a store, or a --cache, of its own", .folder.display())]
     Locked {
-        /// The store's folder.
-        store: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// What was said to be a store is none.
+    #[error("'{location}' is not a place for packages: {reason}")]
+    Location {
+        /// What was said.
+        location: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The store, which is not on this machine, did not do what it was asked.
+    #[error("the store does not {action} {object}: {}", told(.source))]
+    Objects {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        object: String,
+        /// Why it failed.
+        source: Box<object_store::Error>,
     },
     /// The file system failed.
     #[error("{action} {}", .path.display())]
@@ -118,6 +178,20 @@ impl PackageError {
         move |source| Self::Io { action, path, source }
     }
 
+    pub(crate) fn objects(
+        action: &'static str,
+        object: impl ToString,
+    ) -> impl FnOnce(object_store::Error) -> Self {
+        let object = object.to_string();
+        move |source| Self::Objects { action, object, source: Box::new(source) }
+    }
+
+    /// Whether this says that what was to be made is there already.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let Self::Objects { source, .. } = self else { return false };
+        matches!(**source, object_store::Error::AlreadyExists { .. })
+    }
+
     /// The code that a caller sees.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
@@ -126,16 +200,38 @@ impl PackageError {
             | Self::Entry { .. }
             | Self::NoManifest
             | Self::Manifest { .. }
+            | Self::Record { .. }
+            | Self::Plugin { .. }
             | Self::Override { .. }
             | Self::Traffic { .. }
             | Self::Files { .. }
             | Self::MissingFile { .. }
-            | Self::OtherModel { .. } => ErrorCode::InvalidArgument,
+            | Self::OtherModel { .. }
+            | Self::Location { .. } => ErrorCode::InvalidArgument,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Exists { .. } => ErrorCode::AlreadyExists,
             Self::NotFound { .. } => ErrorCode::NotFound,
-            Self::Locked { .. } => ErrorCode::Unavailable,
-            Self::Io { .. } => ErrorCode::Internal,
+            Self::Locked { .. } | Self::Objects { .. } | Self::Changing { .. } => ErrorCode::Unavailable,
+            Self::Io { .. } | Self::Blob { .. } | Self::Misplaced { .. } => ErrorCode::Internal,
+        }
+    }
+}
+
+/// What an object store said, in a line. Its own words, which may be a page of XML, are the source's.
+fn told(error: &object_store::Error) -> String {
+    use object_store::Error as E;
+    match error {
+        E::NotFound { .. } => "it is not there".to_owned(),
+        E::PermissionDenied { .. } => "access is denied: are the keys those of somebody who may?".to_owned(),
+        E::Unauthenticated { .. } => "the keys are refused".to_owned(),
+        E::AlreadyExists { .. } => "it is there already".to_owned(),
+        other => {
+            // What is at the bottom of it: around that are the request and how often it was tried.
+            let mut error: &dyn std::error::Error = other;
+            while let Some(source) = error.source() {
+                error = source;
+            }
+            error.to_string().chars().take(300).collect()
         }
     }
 }

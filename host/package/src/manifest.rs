@@ -5,7 +5,10 @@
 //! way (`Manifest::check`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZero;
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -16,6 +19,9 @@ use crate::{PackageError, PackagePath};
 
 /// The manifest's name, at the top of the package.
 pub const MANIFEST_FILE: &str = "model.toml";
+
+/// More than anyone writes into a manifest, and little enough to hold and parse.
+const MAX_MANIFEST: u64 = 1 << 20;
 
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -272,6 +278,31 @@ impl Manifest {
             warmups,
         };
         manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads the manifest of the package in the folder `dir`, and checks that the files that it names are there.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(dir: &Path) -> Result<Self, PackageError> {
+        let file = dir.join(MANIFEST_FILE);
+        if fs::metadata(&file).is_ok_and(|metadata| metadata.len() > MAX_MANIFEST) {
+            return Err(invalid(format!("it is larger than {}", ByteSize(MAX_MANIFEST))));
+        }
+        let text = match fs::read(&file) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+                return Err(PackageError::NoManifest);
+            }
+            read => read.map_err(PackageError::io("read", &file))?,
+        };
+        let text =
+            String::from_utf8(text).map_err(|error| invalid(format!("it is not UTF-8 text: {error}")))?;
+        let manifest = Self::parse(&text)?;
+        let missing = manifest.files().find(|(_, path)| !dir.join(path).is_file());
+        if let Some((field, path)) = missing {
+            return Err(PackageError::MissingFile { field, file: path.to_string() });
+        }
         Ok(manifest)
     }
 

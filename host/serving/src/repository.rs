@@ -296,7 +296,8 @@ fn not_known(name: &ModelName) -> Error {
 }
 
 fn files_of(package: &Verified) -> Files {
-    Files { dir: package.dir(), digests: package.digests().clone() }
+    let digests = package.files().iter().map(|(path, (digest, _))| (path.clone(), *digest)).collect();
+    Files { dir: package.dir(), digests }
 }
 
 impl Shared {

@@ -44,6 +44,10 @@ pub(super) fn start(repository: &Repository, listed: Vec<Listed>, control: Contr
         });
         first.follow(news.collect(), &control).await;
         first.shared.loaded.store(true, Ordering::Release);
+        // What uploads that came to nothing have left.
+        if let Err(error) = first.shared.store.sweep().await {
+            tracing::warn!("what uploads have left stays in the store: {error}");
+        }
         drop(first);
         let Control::Poll(every) = control else { return };
         loop {
