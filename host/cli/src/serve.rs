@@ -192,7 +192,15 @@ async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> a
     let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
-    let options = RepositoryOptions { engine, backends, max_package: args.max_package };
+    let options = RepositoryOptions {
+        engine,
+        backends,
+        max_package: args.max_package,
+        cases: vespid_ingress::cases::request,
+        loading: args.models.loading(),
+        memory: args.models.memory(),
+        control: args.models.control()?,
+    };
     let repository = Repository::start(store, predictor.clone(), options).await?;
     Ok(Api { predictor, telemetry, repository, max_body: args.max_body, stopping })
 }

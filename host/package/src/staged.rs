@@ -82,7 +82,8 @@ impl Verified {
         let folder = dir.path().join(UNPACKED);
         let file = |path: PackagePath| Ok((digest_of_file(&folder.join(&path))?, path));
         let files = paths(&folder)?.into_iter().map(file);
-        let files: Result<_, PackageError> = files.map(|file| file.map(|(digest, path)| (path, digest))).collect();
+        let files: Result<_, PackageError> =
+            files.map(|file| file.map(|(digest, path)| (path, digest))).collect();
         Ok(Self { manifest, files: files?, dir })
     }
 

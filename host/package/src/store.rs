@@ -35,7 +35,7 @@ use vespid_types::{Digest, ModelName, Version};
 
 pub use self::location::StoreLocation;
 use crate::cache::Cache;
-use crate::{Manifest, PackageError, Staged};
+use crate::{Manifest, PackageError, PackagePath, Record, Staged};
 
 const MODELS: &str = "models";
 const BLOBS: &str = "blobs/sha256";

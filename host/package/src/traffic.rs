@@ -58,11 +58,13 @@ impl Traffic {
     /// # Errors
     /// [`PackageError::Traffic`], which names the field.
     pub fn parse(json: &[u8]) -> Result<Self, PackageError> {
-        let traffic: Self =
-            serde_json::from_slice(json).map_err(|error| PackageError::Traffic { reason: error.to_string() })?;
+        let traffic: Self = serde_json::from_slice(json)
+            .map_err(|error| PackageError::Traffic { reason: error.to_string() })?;
         let wrong = |reason: &str| Err(PackageError::Traffic { reason: reason.to_owned() });
         if traffic.weights.values().any(|weight| weight.get() > MAX_WEIGHT) {
-            return wrong("weights: use whole numbers from 1 to 1000000; leave a version out that is to have none");
+            return wrong(
+                "weights: use whole numbers from 1 to 1000000; leave a version out that is to have none",
+            );
         }
         if let Some(Shadow { version, percent, tolerance }) = &traffic.shadow {
             if !(*percent > 0.0 && *percent <= 100.0) {

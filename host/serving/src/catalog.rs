@@ -109,9 +109,7 @@ impl Catalog {
         let models = self.models.load();
         let Model { versions, route, .. } = &**models.get(&model.name).ok_or_else(|| unknown(model, None))?;
         let (version, entry) = match model.version {
-            Some(version) => {
-                (version, versions.get(&version).ok_or_else(|| unknown(model, Some(versions)))?)
-            }
+            Some(version) => (version, versions.get(&version).ok_or_else(|| unknown(model, Some(versions)))?),
             None => choose(versions, route).ok_or_else(|| unknown(model, None))?,
         };
         match entry {
@@ -174,7 +172,12 @@ impl Catalog {
             let line = |(version, entry): (&Version, &Entry)| {
                 let (state, reason) = entry.state();
                 let complaint = model.complaints.get(version).cloned();
-                IndexEntry { name: name.clone(), version: *version, state, reason: complaint.unwrap_or(reason) }
+                IndexEntry {
+                    name: name.clone(),
+                    version: *version,
+                    state,
+                    reason: complaint.unwrap_or(reason),
+                }
             };
             model.versions.iter().map(line).collect::<Vec<_>>()
         };

@@ -35,8 +35,8 @@ use crate::memory::Ledger;
 use crate::model::{CaseReader, CompiledModel, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
 
-use load::Turns;
 pub use follow::DEFAULT_POLL;
+use load::Turns;
 pub use load::{Agreement, LoadOptions};
 use task::Command;
 use wake::{Waker, Wakings};
@@ -64,6 +64,22 @@ pub struct RepositoryOptions {
     pub memory: Option<ByteSize>,
     /// Which models of the store are served.
     pub control: Control,
+}
+
+impl RepositoryOptions {
+    /// All models of the store are loaded at once, and take up what they need; packages may have 1 GiB.
+    #[must_use]
+    pub fn new(engine: Engine, backends: Backends, cases: CaseReader) -> Self {
+        Self {
+            engine,
+            backends,
+            max_package: ByteSize::gib(1),
+            cases,
+            loading: Loading::default(),
+            memory: None,
+            control: Control::default(),
+        }
+    }
 }
 
 /// When models of the store are loaded.
@@ -244,6 +260,7 @@ impl Repository {
             return Err(Error::invalid(message));
         }
         self.shared.store.put_document(&name, traffic.to_json().into()).await?;
+        let traffic = Box::new(traffic);
         self.ask(|reply| Command::Lead { name: name.clone(), traffic, reply }).await?;
         self.reconcile(&name).await
     }

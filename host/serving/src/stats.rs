@@ -212,7 +212,11 @@ struct Past {
 
 impl Past {
     /// The sum of this and what is loaded now.
-    fn and(&self, lanes: Option<LaneUsage>, plugin: Option<PluginUsage>) -> (Option<LaneUsage>, Option<PluginUsage>) {
+    fn and(
+        &self,
+        lanes: Option<LaneUsage>,
+        plugin: Option<PluginUsage>,
+    ) -> (Option<LaneUsage>, Option<PluginUsage>) {
         let lanes = match (&self.runs, lanes) {
             (None, lanes) => lanes,
             (Some(past), lanes) => {

@@ -103,7 +103,8 @@ impl Route {
             .filter(|version| can_be_asked(*version))
             .or_else(|| {
                 let there = weights.iter().filter(|(version, _)| can_be_asked(**version));
-                let there: Vec<(Version, u32)> = there.map(|(version, weight)| (*version, weight.get())).collect();
+                let there: Vec<(Version, u32)> =
+                    there.map(|(version, weight)| (*version, weight.get())).collect();
                 let total = there.iter().map(|(_, weight)| u64::from(*weight)).sum();
                 pick(there.into_iter(), total)
             })

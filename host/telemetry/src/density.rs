@@ -50,7 +50,10 @@ impl Density {
         for entry in self.predictor.index() {
             *states.entry(name(entry.state)).or_default() += 1;
         }
-        states.into_iter().map(|(state, count)| gauge(vec![label("state", state.to_owned())], count)).collect()
+        states
+            .into_iter()
+            .map(|(state, count)| gauge(vec![label("state", state.to_owned())], count))
+            .collect()
     }
 
     fn shadows(&self) -> Vec<Metric> {
@@ -97,7 +100,8 @@ impl Collector for Density {
     fn collect(&self) -> Vec<MetricFamily> {
         let memory = self.predictor.memory();
         let allocator = self.allocator.map(|allocator| allocator()).unwrap_or_default();
-        let allocator = allocator.into_iter().map(|(kind, bytes)| gauge(vec![label("kind", kind.to_owned())], bytes));
+        let allocator =
+            allocator.into_iter().map(|(kind, bytes)| gauge(vec![label("kind", kind.to_owned())], bytes));
         let gauges = [
             (MODELS, self.models()),
             (USED, vec![gauge(Vec::new(), memory.used)]),

@@ -21,10 +21,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(
-        predictor: Predictor,
-        allocator: Option<AllocatorStats>,
-    ) -> prometheus::Result<Self> {
+    pub(crate) fn new(predictor: Predictor, allocator: Option<AllocatorStats>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(Models::new(predictor.clone())?))?;
         registry.register(Box::new(Density::new(predictor, allocator)?))?;

@@ -36,8 +36,7 @@ impl Host {
         let options = EngineOptions { code_cache: store.code_cache(), max_instances: 256 };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-        let options =
-            RepositoryOptions { engine, backends: graphs::backends(), max_package: ByteSize::gib(1) };
+        let options = RepositoryOptions::new(engine, graphs::backends(), vespid_ingress::cases::request);
         let repository = runtime.block_on(Repository::start(store, predictor.clone(), options)).unwrap();
         Self { predictor, repository, _dir: dir, runtime }
     }

@@ -66,7 +66,7 @@ impl Host {
         let options = EngineOptions { code_cache: store.code_cache(), max_instances };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
-        let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
+        let options = RepositoryOptions::new(engine, backends, vespid_ingress::cases::request);
         let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
         let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
         let api = Api {

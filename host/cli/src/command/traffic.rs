@@ -93,12 +93,12 @@ impl TrafficArgs {
             document.insert("weights".to_owned(), weights.into());
         }
         if let Some(version) = self.shadow {
-            let mut shadow = json!({"version": version});
             let options = [("percent", self.percent), ("tolerance", self.tolerance)];
-            for (key, value) in options.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-                shadow[key] = json!(value);
-            }
-            document.insert("shadow".to_owned(), shadow);
+            let options =
+                options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
+            let shadow: Map<String, Value> =
+                [("version".to_owned(), json!(version))].into_iter().chain(options).collect();
+            document.insert("shadow".to_owned(), shadow.into());
         }
         if document.is_empty() && !self.reset {
             return Ok(None);

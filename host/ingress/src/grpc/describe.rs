@@ -3,6 +3,7 @@
 use vespid_types::{Error, ErrorCode, Extent};
 
 use super::decode::target;
+use super::proto::MemoryUsage as MemoryMessage;
 use super::proto::model_metadata_response::TensorMetadata as TensorMessage;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::{
@@ -13,7 +14,6 @@ use super::proto::{
 use crate::wire::metadata::{
     ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata, TensorMetadata,
 };
-use super::proto::MemoryUsage as MemoryMessage;
 use crate::wire::statistics::{BatchStatistics, Duration, InferenceStatistics, MemoryUsage, ModelStatistics};
 use crate::{Api, describe};
 
@@ -22,11 +22,7 @@ pub(super) fn server() -> ServerMetadataResponse {
     ServerMetadataResponse { name, version, extensions }
 }
 
-pub(super) async fn model(
-    api: &Api,
-    model: &str,
-    version: &str,
-) -> Result<ModelMetadataResponse, Error> {
+pub(super) async fn model(api: &Api, model: &str, version: &str) -> Result<ModelMetadataResponse, Error> {
     let ModelMetadata { name, versions, platform, inputs, outputs } =
         api.metadata(target(model, version)?).await?;
     Ok(ModelMetadataResponse {

@@ -82,11 +82,7 @@ pub(super) fn to_wire(
 }
 
 /// Finds the model, which is loaded first where it is not, and reads the request. A failure is logged.
-pub(super) async fn prepare(
-    api: &Api,
-    message: ModelInferRequest,
-    caller: &Caller,
-) -> Result<Asked, Error> {
+pub(super) async fn prepare(api: &Api, message: ModelInferRequest, caller: &Caller) -> Result<Asked, Error> {
     let found = async {
         let target = target(&message.model_name, &message.model_version)?;
         Ok((api.predictor.resolve(&target).await?, target))

@@ -32,7 +32,7 @@ pub struct ModelStatistics {
 }
 
 /// What a model takes up, as far as it is on the processor.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct MemoryUsage {
     pub(crate) r#type: &'static str,
     pub(crate) id: i64,

@@ -26,9 +26,8 @@ use crate::shelf::Shelf;
 /// How long a plugin may take to describe itself, whatever its own limit.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads the request of a recorded case, for the model that it is to be asked of. What it says of the model's version and
-/// of a deadline does not count.
-pub type CaseReader = fn(file: &Path, model: &ModelRef, signature: &Signature) -> Result<Request>;
+/// Reads the request of a recorded case, for the model that it is to be asked of.
+pub type CaseReader = fn(file: &Path, model: ModelRef) -> Result<Request>;
 
 /// A package's files: where they lie, and what they hold where that is known.
 pub(crate) struct Files {
@@ -111,8 +110,9 @@ fn key(graph: &GraphManifest, files: &Files) -> Option<GraphKey> {
         Some(weights) => Some(digest(weights)?),
         None => None,
     };
-    let GraphManifest { name, file, encoding, device, backend, provider, threads, instances, batching, .. } =
-        graph;
+    let GraphManifest {
+        name, file, encoding, device, backend, provider, threads, instances, batching, ..
+    } = graph;
     let how = format!(
         "{name:?} {encoding:?} {device:?} {backend:?} {provider:?} {threads:?} {instances} {batching:?}"
     );
@@ -247,7 +247,7 @@ impl DescribedModel {
                 Error::new(ErrorCode::InvalidArgument, message).with_source(error)
             };
             let target = ModelRef { name: model.name.clone(), version: Some(model.version) };
-            let request = read(&dir.join(case), &target, &model.signature).map_err(failed)?;
+            let request = read(&dir.join(case), target).map_err(failed)?;
             for _ in 0..count.get() {
                 let timeline = Arc::new(Timeline::default());
                 model.predict(request.clone(), 0, &timeline).await.map_err(failed)?;
@@ -265,10 +265,7 @@ fn context(manifest: &Manifest, graphs: &Graphs, peers: Arc<dyn Peers>) -> Plugi
         graphs: graphs.clone(),
         config: manifest.config.clone(),
         memory_limit: manifest.limits.memory,
-        instances: PoolOptions {
-            warm: manifest.instances.warm,
-            max_calls: manifest.instances.max_calls,
-        },
+        instances: PoolOptions { warm: manifest.instances.warm, max_calls: manifest.instances.max_calls },
         snapshot: manifest.instances.snapshot.then_some(DESCRIBE_TIMEOUT),
         granted_models: manifest.granted_models.clone(),
         peers: Some(peers),

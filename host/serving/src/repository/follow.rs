@@ -141,6 +141,7 @@ impl Repository {
             // What is not valid is not acted on: the model is served as before.
             let traffic = Traffic::parse(&document)?;
             if self.traffic(name).is_ok_and(|now| now != traffic) {
+                let traffic = Box::new(traffic);
                 self.ask(|reply| Command::Lead { name: name.clone(), traffic, reply }).await?;
             }
         }

@@ -49,9 +49,7 @@ impl Shared {
             return;
         }
         let mut loaded = self.predictor.ready();
-        loaded.retain(|model| {
-            keep != Some((model.name(), model.version())) && model.can_be_loaded_again()
-        });
+        loaded.retain(|model| keep != Some((model.name(), model.version())) && model.can_be_loaded_again());
         loaded.sort_by_key(|model| model.used());
         for model in loaded {
             if taken <= budget.as_u64() {

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use vespid_package::{Stored, Traffic, Verified};
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
+use super::Shared;
 use super::load::{Loaded, Wanted};
 use super::reconcile;
 use super::wake::may_pass;
-use super::Shared;
 use crate::catalog::{Entry, Why};
 use crate::model::ReadyModel;
 
@@ -69,7 +69,7 @@ pub(super) enum Command {
     /// How traffic is led.
     Lead {
         name: ModelName,
-        traffic: Traffic,
+        traffic: Box<Traffic>,
         reply: Reply<()>,
     },
     /// Answers with the versions that are to be loaded so that the model is served as its policy says.
@@ -103,7 +103,7 @@ pub(super) enum Command {
     Woken {
         name: ModelName,
         version: Version,
-        loaded: Result<ReadyModel>,
+        loaded: Result<Arc<ReadyModel>>,
         reply: Reply<Arc<ReadyModel>>,
     },
 }
@@ -150,14 +150,15 @@ async fn obey(shared: &Shared, command: Command) {
             let _ = reply.send(unload(shared, &name).await);
         }
         Command::Found { name, versions, served, reply } => {
-            let _ = reply.send(Ok(reconcile::found(catalog, &name, &versions, served)));
+            reconcile::found(catalog, &name, &versions, served);
+            let _ = reply.send(Ok(()));
         }
         Command::Gone { name, versions, reply } => {
             versions.iter().for_each(|version| catalog.remove(&name, *version));
             let _ = reply.send(Ok(()));
         }
         Command::Lead { name, traffic, reply } => {
-            catalog.lead(&name, traffic);
+            catalog.lead(&name, *traffic);
             let _ = reply.send(Ok(()));
         }
         Command::Missing { name, reply } => {
@@ -212,12 +213,11 @@ fn woken(
     shared: &Shared,
     name: &ModelName,
     version: Version,
-    loaded: Result<ReadyModel>,
+    loaded: Result<Arc<ReadyModel>>,
 ) -> Result<Arc<ReadyModel>> {
     let still_idle = matches!(shared.predictor.catalog().entry(name, version), Some(Entry::Idle(_)));
     match loaded {
         Ok(model) => {
-            let model = Arc::new(model);
             if still_idle {
                 tracing::debug!(model = %name, %version, "loaded");
                 put(shared, Arc::clone(&model));

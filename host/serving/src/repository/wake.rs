@@ -89,8 +89,9 @@ async fn wake(shared: Arc<Shared>, commands: mpsc::Sender<Command>, key: Key) ->
     ask(&commands, |reply| Command::MakeRoom { needs, reply }).await?;
     let loaded = shared.load_stored(name, *version, None).await;
     let loaded = loaded.and_then(|model| shared.check_fits(&model).map(|()| model));
-    let loaded = loaded.map(|model| model.counting(Arc::clone(&before.counters)));
-    let answer = ask(&commands, |reply| Command::Woken { name: name.clone(), version: *version, loaded, reply });
+    let loaded = loaded.map(|model| Arc::new(model.counting(Arc::clone(&before.counters))));
+    let answer =
+        ask(&commands, |reply| Command::Woken { name: name.clone(), version: *version, loaded, reply });
     let answer = answer.await;
     drop(turn);
     answer.map_err(|error| not_ready(&target, &format!("failed to load: {error}")))
