@@ -174,7 +174,7 @@ impl PackageError {
 
     pub(crate) fn objects(
         action: &'static str,
-        object: impl ToString,
+        object: &(impl ToString + ?Sized),
     ) -> impl FnOnce(object_store::Error) -> Self {
         let object = object.to_string();
         move |source| Self::Objects { action, object, source: Box::new(source) }
