@@ -186,9 +186,12 @@ impl Cache {
             if self.blob(blob).is_some() {
                 return Ok(None);
             }
-            if let Some(writer) = Writer::open(&partial, self.place(blob.digest), file, blob)? {
+            let Some(writer) = Writer::open(&partial, self.place(blob.digest), file, blob)? else { continue };
+            // Another writer may have come to its end in between, before this one began.
+            if self.blob(blob).is_none() {
                 return Ok(Some(writer));
             }
+            remove(&partial)?;
         }
     }
 

@@ -21,7 +21,7 @@ mod store;
 
 pub use archive::ArchiveLimits;
 pub use cache::{Cache, Finished, Writer};
-pub use error::PackageError;
+pub use error::{PackageError, Said};
 pub use files::PackageFiles;
 pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences};
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};

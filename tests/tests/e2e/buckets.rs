@@ -145,7 +145,8 @@ fn a_bucket_that_cannot_be_used_is_told_at_the_start() {
 #[test]
 fn damage_in_a_bucket_is_told_and_the_good_go_on() {
     let s3 = S3::start();
-    let server = Place::new(&s3).start();
+    let place = Place::new(&s3);
+    let server = place.start();
     server.push("iris-native");
     for version in ["2", "3", "4", "5"] {
         let package = of("iris-native", version).file("labels.txt", format!("of {version}"));
@@ -168,7 +169,8 @@ fn damage_in_a_bucket_is_told_and_the_good_go_on() {
     s3.put("a/place/models/by-hand/2/model.toml", simple.clone().version("2").data("model.toml"));
     s3.put("a/place/models/iris-native/1/model.toml", b"half of a manif");
 
-    let server = Place::new(&s3).start();
+    let place = Place::new(&s3);
+    let server = place.start();
     let index = server.index();
     println!("{index:#?}");
     for (line, expected, reason) in [
@@ -202,7 +204,8 @@ fn damage_in_a_bucket_is_told_and_the_good_go_on() {
 #[test]
 fn a_download_that_is_cut_goes_on() {
     let s3 = S3::start();
-    let server = Place::new(&s3).start();
+    let place = Place::new(&s3);
+    let server = place.start();
     assert_taken(&server.upload("iris", "1", &large("iris", "1").to_tar()));
     server.stop();
     let proxy = s3.proxy();
