@@ -158,10 +158,11 @@ impl Cache {
         Draft::new(&self.staging())
     }
 
-    /// Takes a file away that holds what `digest` says, and is on disk.
+    /// Takes a file away that holds what `digest` says, and is on disk. One that is there is looked into, for this is how
+    /// a damaged one is mended.
     pub(crate) fn adopt(&self, file: &Path, digest: Digest, size: u64) -> Result<(), PackageError> {
         let place = self.place(digest);
-        if has_size(&place, size) {
+        if has_size(&place, size) && digest_of_file(&place)?.0 == digest {
             return fs::remove_file(file).map_err(PackageError::io("remove", file));
         }
         fs::set_permissions(file, Permissions::from_mode(0o444)).map_err(PackageError::io("change", file))?;
@@ -185,9 +186,12 @@ impl Cache {
             if self.blob(blob).is_some() {
                 return Ok(None);
             }
-            if let Some(writer) = Writer::open(&partial, self.place(blob.digest), file, blob)? {
+            let Some(writer) = Writer::open(&partial, self.place(blob.digest), file, blob)? else { continue };
+            // Another writer may have come to its end in between, before this one began.
+            if self.blob(blob).is_none() {
                 return Ok(Some(writer));
             }
+            remove(&partial)?;
         }
     }
 

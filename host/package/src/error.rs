@@ -1,5 +1,6 @@
 //! Why a package was refused or the store failed.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -151,14 +152,14 @@ pub enum PackageError {
         reason: String,
     },
     /// The store, which is not on this machine, did not do what it was asked.
-    #[error("the store does not {action} {object}: {}", told(.source))]
+    #[error("the store does not {action} {object}: {}", .source.gist())]
     Objects {
         /// What was tried.
         action: &'static str,
         /// On what.
         object: String,
         /// Why it failed.
-        source: Box<object_store::Error>,
+        source: Said,
     },
     /// The file system failed.
     #[error("{action} {}", .path.display())]
@@ -180,16 +181,16 @@ impl PackageError {
 
     pub(crate) fn objects(
         action: &'static str,
-        object: impl ToString,
+        object: &(impl ToString + ?Sized),
     ) -> impl FnOnce(object_store::Error) -> Self {
         let object = object.to_string();
-        move |source| Self::Objects { action, object, source: Box::new(source) }
+        move |source| Self::Objects { action, object, source: Said(Box::new(source)) }
     }
 
     /// Whether this says that what was to be made is there already.
     pub(crate) fn is_conflict(&self) -> bool {
         let Self::Objects { source, .. } = self else { return false };
-        matches!(**source, object_store::Error::AlreadyExists { .. })
+        matches!(*source.0, object_store::Error::AlreadyExists { .. })
     }
 
     /// The code that a caller sees.
@@ -217,23 +218,61 @@ impl PackageError {
     }
 }
 
-/// What an object store said, in a line. Its own words, which may be a page of XML, are the source's.
-fn told(error: &object_store::Error) -> String {
-    use object_store::Error as E;
-    match error {
-        E::NotFound { .. } => "it is not there".to_owned(),
-        E::PermissionDenied { .. } => "access is denied: are the keys those of somebody who may?".to_owned(),
-        E::Unauthenticated { .. } => "the keys are refused".to_owned(),
-        E::AlreadyExists { .. } => "it is there already".to_owned(),
-        other => {
-            // What is at the bottom of it: around that are the request and how often it was tried.
-            let mut error: &dyn std::error::Error = other;
-            while let Some(source) = error.source() {
-                error = source;
-            }
-            error.to_string().chars().take(300).collect()
+/// What an object store said. Its own sources each say the same again, and are not told.
+#[derive(Debug)]
+pub struct Said(Box<object_store::Error>);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Said {}
+
+impl Said {
+    /// The gist of it, in a line.
+    fn gist(&self) -> String {
+        use object_store::Error as E;
+        let bottom = self.bottom();
+        // For a listing the store does not tell these apart by themselves.
+        let status = |status: &str| bottom.contains(&format!("status code: {status}"));
+        let gist = match &*self.0 {
+            E::NotFound { .. } => "it is not there",
+            E::AlreadyExists { .. } => "it is there already",
+            E::Unauthenticated { .. } => "the keys are refused",
+            E::PermissionDenied { .. } => "access is denied",
+            _ if status("401") => "the keys are refused",
+            _ if status("403") => "access is denied",
+            _ if status("404") => "it is not there",
+            _ => "",
+        };
+        match (gist, answer(&bottom)) {
+            ("", Some(answer)) => answer,
+            ("", None) => bottom.lines().next().unwrap_or_default().chars().take(300).collect(),
+            (gist, Some(answer)) => format!("{gist} ({answer})"),
+            (gist, None) => gist.to_owned(),
         }
     }
+
+    /// What is at the bottom of it: around that are the request, and how often it was tried.
+    fn bottom(&self) -> String {
+        let mut error: &dyn std::error::Error = &*self.0;
+        while let Some(source) = error.source() {
+            error = source;
+        }
+        error.to_string()
+    }
+}
+
+/// What S3 and those like it answer, which is XML.
+fn answer(text: &str) -> Option<String> {
+    let tagged = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        Some(rest.split_once("</")?.0.chars().take(300).collect::<String>())
+    };
+    let code = tagged("Code")?;
+    Some(tagged("Message").map_or(code.clone(), |message| format!("{code}: {message}")))
 }
 
 impl From<PackageError> for Error {
@@ -244,5 +283,27 @@ impl From<PackageError> for Error {
             other => other.to_string(),
         };
         Self::new(error.code(), message).with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_is_told_in_a_line() {
+        let generic = |text: &str| object_store::Error::Generic { store: "S3", source: text.into() };
+        let denied =
+            "status code: 403 Forbidden: <?xml?>\n<Error><Code>Denied</Code><Message>No.</Message></Error>";
+        for (error, expected) in [
+            (generic("Connection refused\nand more"), "Connection refused"),
+            (generic(denied), "access is denied (Denied: No.)"),
+            (generic("status code: 401 Unauthorized: "), "the keys are refused"),
+            (generic("status code: 500 : <Code>Busy</Code>"), "Busy"),
+            (object_store::Error::NotFound { path: "a".to_owned(), source: "x".into() }, "it is not there"),
+        ] {
+            let error = PackageError::objects("list", "models")(error);
+            assert_eq!(error.to_string(), format!("the store does not list models: {expected}"));
+        }
     }
 }

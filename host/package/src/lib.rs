@@ -22,7 +22,7 @@ mod traffic;
 
 pub use archive::ArchiveLimits;
 pub use cache::{Cache, Finished, Writer};
-pub use error::PackageError;
+pub use error::{PackageError, Said};
 pub use files::PackageFiles;
 pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences, Warmup};
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};

@@ -151,7 +151,7 @@ impl Store {
                 let folder = fs::canonicalize(folder).map_err(PackageError::io("open", folder))?;
                 let objects = LocalFileSystem::new_with_prefix(&folder);
                 let objects =
-                    objects.map_err(PackageError::objects("open", folder.display()))?.with_fsync(true);
+                    objects.map_err(PackageError::objects("open", &folder.display()))?.with_fsync(true);
                 (Arc::new(objects), Some(folder))
             }
             StoreLocation::Bucket(url) => (StoreLocation::open(url)?, None),
@@ -219,7 +219,7 @@ impl Store {
         match self.objects.head(&record_path(name, version)).await {
             Ok(_) => return Ok(true),
             Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(PackageError::objects("look for", record_path(name, version))(error)),
+            Err(error) => return Err(PackageError::objects("look for", &record_path(name, version))(error)),
         }
         Ok(!self.find(folder_path(name, version)).await?.is_empty())
     }
@@ -240,8 +240,8 @@ impl Store {
         let path = settings_path(name);
         match self.objects.get(&path).await {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(PackageError::objects("read", path)(error)),
-            Ok(found) => found.bytes().await.map(Some).map_err(PackageError::objects("read", path)),
+            Err(error) => Err(PackageError::objects("read", &path)(error)),
+            Ok(found) => found.bytes().await.map(Some).map_err(PackageError::objects("read", &path)),
         }
     }
 
@@ -269,14 +269,14 @@ impl Store {
 
     async fn put(&self, path: &Path, bytes: Bytes, mode: PutMode) -> Result<(), PackageError> {
         let put = self.objects.put_opts(path, PutPayload::from(bytes), mode.into()).await;
-        put.map(drop).map_err(PackageError::objects("take", path))
+        put.map(drop).map_err(PackageError::objects("take", &path))
     }
 
     /// Deletes what may be gone already.
     async fn delete(&self, path: &Path) -> Result<(), PackageError> {
         match self.objects.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(PackageError::objects("delete", path)(error)),
+            Err(error) => Err(PackageError::objects("delete", &path)(error)),
         }
     }
 
@@ -304,7 +304,7 @@ impl Store {
                 Ok(None) => break,
                 // A name that no object of ours can have.
                 Err(object_store::Error::InvalidPath { .. }) => continue,
-                Err(error) => return Err(PackageError::objects("list", prefix)(error)),
+                Err(error) => return Err(PackageError::objects("list", &prefix)(error)),
             };
             if let Some((key, is_record)) = placed(&object.location) {
                 let found = found.entry(key).or_default();

@@ -9,6 +9,7 @@
 
 mod backends;
 mod bench;
+mod buckets;
 mod classification;
 mod clients;
 mod concurrency;

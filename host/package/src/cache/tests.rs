@@ -87,7 +87,7 @@ fn what_is_not_what_it_should_be_never_becomes_a_blob() {
     let Finished::Anew(mut writer) = writer.finish().unwrap() else { panic!("the beginning was wrong") };
     assert_eq!(writer.offset(), 0);
     writer.append(b"0123456789").unwrap();
-    finish(writer).unwrap();
+    finish(*writer).unwrap();
 
     // And one that is longer than the blob is none.
     let other = blob(b"ab");
@@ -195,4 +195,17 @@ fn a_blob_put_here_by_others_is_looked_into() {
     assert!(reason().contains("holds other content"));
     fs::write(&place, "graph").unwrap();
     cache.verify("g.onnx", &blob).unwrap();
+}
+
+#[test]
+fn what_comes_again_mends_what_is_damaged() {
+    let (dir, cache) = cache();
+    let (digest, _) = cache.insert_bytes(b"graph").unwrap();
+    let place = dir.path().join("blobs/sha256").join(digest.hex());
+    for damage in ["grap", "grape"] {
+        remove(&place).unwrap();
+        fs::write(&place, damage).unwrap();
+        cache.insert_bytes(b"graph").unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"graph");
+    }
 }

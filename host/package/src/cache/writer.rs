@@ -33,7 +33,7 @@ pub enum Finished {
     /// It is in its place.
     Blob(PathBuf),
     /// A part of it came from an earlier attempt and may be to blame: it is to be written from its beginning.
-    Anew(Writer),
+    Anew(Box<Writer>),
 }
 
 impl Writer {
@@ -129,7 +129,7 @@ impl Writer {
         }
         let resumed = self.resumed > 0;
         self.restart().map_err(PackageError::io("write", &self.partial))?;
-        if resumed { Ok(Finished::Anew(self)) } else { Err(self.wrong(other_digest(digest))) }
+        if resumed { Ok(Finished::Anew(Box::new(self))) } else { Err(self.wrong(other_digest(digest))) }
     }
 
     fn wrong(&self, reason: String) -> PackageError {

@@ -74,7 +74,7 @@ impl Store {
         match self.objects.head(&path).await {
             Ok(found) if found.size == blob.size => return Ok(()),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(PackageError::objects("look for", path)(error)),
+            Err(error) => return Err(PackageError::objects("look for", &path)(error)),
         }
         let missing = || PackageError::Blob { file, digest: blob.digest, reason: "is missing".to_owned() };
         let from = self.cache.blob(&blob).ok_or_else(missing)?;
@@ -85,7 +85,7 @@ impl Store {
             // What was sent would be kept, and paid for. Where nothing was sent in parts, there is nothing to end.
             let _ = writer.abort().await;
         }
-        sent.map_err(|error| PackageError::objects("take", path)(error.into_object_store()))
+        sent.map_err(|error| PackageError::objects("take", &path)(error.into_object_store()))
     }
 }
 

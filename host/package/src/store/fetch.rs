@@ -120,7 +120,7 @@ impl Store {
             }
             match blocking(move || writer.finish()).await? {
                 Finished::Blob(_) => return Ok(()),
-                Finished::Anew(anew) => writer = anew,
+                Finished::Anew(anew) => writer = *anew,
             }
         }
     }
@@ -152,7 +152,7 @@ impl Store {
         let mut chunks = match self.objects.get_opts(&path, GetOptions { range, ..Default::default() }).await
         {
             Ok(found) => found.into_stream(),
-            Err(error) => return Ok((writer, Some(PackageError::objects("give", path)(error)))),
+            Err(error) => return Ok((writer, Some(PackageError::objects("give", &path)(error)))),
         };
         let mut collected = BytesMut::new();
         loop {
@@ -168,7 +168,7 @@ impl Store {
             match chunk {
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok((writer, None)),
-                Err(error) => return Ok((writer, Some(PackageError::objects("give", path)(error)))),
+                Err(error) => return Ok((writer, Some(PackageError::objects("give", &path)(error)))),
             }
         }
     }

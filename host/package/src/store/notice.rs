@@ -114,14 +114,14 @@ impl Store {
                 reason: format!("'{path}', which says what is being written, is damaged: {error}"),
             }),
             Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(PackageError::objects("read", path)(error)),
+            Err(error) => Err(PackageError::objects("read", &path)(error)),
         }
     }
 
     async fn give_notice(&self, kind: &str, content: Bytes) -> Result<Notice, PackageError> {
         let path = Path::from(format!("{kind}/{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)));
         self.put(&path, content, PutMode::Create).await?;
-        let object = self.objects.head(&path).await.map_err(PackageError::objects("read", path))?;
+        let object = self.objects.head(&path).await.map_err(PackageError::objects("read", &path))?;
         Ok(Notice { object })
     }
 

@@ -114,10 +114,10 @@ impl Store {
         let read = futures_util::stream::iter(unknown).map(|(name, version)| async move {
             let read = self.read_record(&name, version).await;
             let damaged = |reason: String| PackageError::Record { reason };
-            match read.map_err(|error| damaged(format!("of '{name}' version {version}: {error}")))? {
-                Some((record, stamp)) => self.remember(&name, version, stamp, &record),
-                // Removed in between.
-                None => {}
+            let read = read.map_err(|error| damaged(format!("of '{name}' version {version}: {error}")))?;
+            // None where it was removed in between.
+            if let Some((record, stamp)) = read {
+                self.remember(&name, version, stamp, &record);
             }
             Ok(())
         });
