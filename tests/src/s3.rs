@@ -202,13 +202,20 @@ struct Direction {
     passed: AtomicUsize,
     /// After how many bytes nothing more goes through.
     limit: AtomicUsize,
-    /// Whether a connection is then cut, or left without a word.
-    cut: AtomicUsize,
+    /// How often the connection is then cut, and left without a word where it is not.
+    cuts: AtomicUsize,
+    /// How many bytes go through between two cuts.
+    step: AtomicUsize,
 }
 
 impl Default for Direction {
     fn default() -> Self {
-        Self { passed: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX), cut: AtomicUsize::new(0) }
+        Self {
+            passed: AtomicUsize::new(0),
+            limit: AtomicUsize::new(usize::MAX),
+            cuts: AtomicUsize::new(0),
+            step: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -255,9 +262,9 @@ impl Proxy {
         self.shared.up.limit_to(bytes, 0);
     }
 
-    /// Lets so many more bytes come down, then cuts the connection, and lets what comes after that through.
-    pub fn cut_down_once(&self, bytes: usize) {
-        self.shared.down.limit_to(bytes, 1);
+    /// Cuts the connection so often, each time that so many more bytes have come down.
+    pub fn cut_down(&self, bytes: usize, times: usize) {
+        self.shared.down.limit_to(bytes, times);
     }
 
     /// Lets everything through again, on new connections.
@@ -276,9 +283,19 @@ impl Proxy {
 }
 
 impl Direction {
-    fn limit_to(&self, bytes: usize, cut: usize) {
-        self.cut.store(cut, Ordering::SeqCst);
+    fn limit_to(&self, bytes: usize, cuts: usize) {
+        self.cuts.store(cuts, Ordering::SeqCst);
+        self.step.store(bytes, Ordering::SeqCst);
         self.limit.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Whether the connection is to be cut here, and then not before so many bytes again.
+    fn cut(&self) -> bool {
+        let cut = self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |cuts| cuts.checked_sub(1));
+        let Ok(cuts) = cut else { return false };
+        let next = if cuts > 1 { self.step.load(Ordering::SeqCst) } else { usize::MAX };
+        self.limit.store(next, Ordering::SeqCst);
+        true
     }
 
     /// How many of these bytes may go through.
@@ -309,8 +326,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, counts: Arc<Counts>, direction: 
             if allowed == length {
                 continue;
             }
-            if direction.cut.swap(0, Ordering::SeqCst) == 1 {
-                direction.limit.store(usize::MAX, Ordering::SeqCst);
+            if direction.cut() {
                 break;
             }
             // Until somebody ends it, or everything is let through again: but not on this connection.

@@ -147,7 +147,9 @@ impl Store {
     fn prepare(StoreOptions { location, cache }: StoreOptions) -> Result<Self, PackageError> {
         let (objects, folder): (Arc<dyn ObjectStore>, _) = match &location {
             StoreLocation::Folder(folder) => {
-                fs::create_dir_all(folder).map_err(PackageError::io("create", folder))?;
+                // Also the place that people put folders into.
+                let models = folder.join(MODELS);
+                fs::create_dir_all(&models).map_err(PackageError::io("create", models))?;
                 let folder = fs::canonicalize(folder).map_err(PackageError::io("open", folder))?;
                 let objects = LocalFileSystem::new_with_prefix(&folder);
                 let objects =

@@ -75,7 +75,10 @@ impl Store {
         let digest = |path: &Path| -> Option<Digest> { format!("sha256:{}", path.filename()?).parse().ok() };
         let found =
             blobs.try_filter_map(|blob| std::future::ready(Ok(digest(&blob.location)))).try_collect().await;
-        let found: Vec<Digest> = found.map_err(PackageError::objects("list", BLOBS))?;
+        let mut found: Vec<Digest> = found.map_err(PackageError::objects("list", BLOBS))?;
+        // As a rule nothing is left over, and then nobody has to wait, nor be allowed to write.
+        let named = self.named().await?;
+        found.retain(|digest| !named.contains(digest));
         self.remove_blobs(found).await
     }
 
