@@ -58,7 +58,10 @@ impl Traffic {
     /// # Errors
     /// [`PackageError::Traffic`], which names the field.
     pub fn parse(json: &[u8]) -> Result<Self, PackageError> {
-        let traffic: Self = serde_json::from_slice(json)
+        // An object first: a list of values would pass for the fields in their order.
+        let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json);
+        let traffic: Self = read
+            .and_then(|fields| serde_json::from_value(fields.into()))
             .map_err(|error| PackageError::Traffic { reason: error.to_string() })?;
         let wrong = |reason: &str| Err(PackageError::Traffic { reason: reason.to_owned() });
         if traffic.weights.values().any(|weight| weight.get() > MAX_WEIGHT) {

@@ -115,7 +115,8 @@ fn push(server: &Server, args: &Args) {
         let name = name(model);
         let plugin = custom_section(iris.data("iris.wasm"), model % args.plugins);
         let graph = described(iris.data("iris.onnx"), model % args.graphs);
-        let package = iris.clone().manifest("name = \"iris\"\nversion", &format!("name = \"{name}\"\nversion"));
+        let package =
+            iris.clone().manifest("name = \"iris\"\nversion", &format!("name = \"{name}\"\nversion"));
         let package = package.file("iris.wasm", plugin).file("iris.onnx", graph).to_tar();
         let answer = server.upload(&name, "1", &package);
         assert_eq!(answer.status, 201, "{answer}");

@@ -29,7 +29,8 @@ fn models(server: &Server, state: &str) -> f64 {
 fn push_models(server: &Server, number: usize) {
     for model in 0..number {
         let name = format!("iris-{model}");
-        let package = Archive::built("iris").manifest("name = \"iris\"", &format!("name = \"{name}\""));
+        let package = Archive::built("iris")
+            .manifest("name = \"iris\"\nversion", &format!("name = \"{name}\"\nversion"));
         // A text that says nothing makes another graph of it: `doc_string` of the model.
         let mut graph = package.data("iris.onnx").to_vec();
         graph.extend_from_slice(&[0x32, 4]);

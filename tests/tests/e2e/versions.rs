@@ -164,7 +164,7 @@ fn a_shadow_version_gets_copies_whose_answers_are_compared_and_never_returned() 
     led(&server, &json!({"weights": {"1": 1}, "shadow": {"version": 2}}));
     let count = |version: &str, result: &str| {
         let name =
-            format!("vespid_shadow_requests{{model=\"iris\",result=\"{result}\",version=\"{version}\"}}");
+            format!("vespid_shadow_requests{{model=\"iris\",version=\"{version}\",result=\"{result}\"}}");
         metric(&server, &name).unwrap_or_default()
     };
     assert_eq!(answering(&server, 10).into_keys().collect::<Vec<_>>(), ["1"]);
