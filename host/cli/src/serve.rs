@@ -22,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
-use vespid_package::Store;
+use vespid_package::{Permissions, Store};
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
@@ -69,6 +69,10 @@ pub(crate) struct ServeArgs {
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
+    /// A file that says what models may reach outside of their sandboxes (docs/grants.md) [default: other models, and their
+    /// own packages]
+    #[arg(long, value_name = "FILE")]
+    grants: Option<PathBuf>,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
     #[command(flatten)]
@@ -166,6 +170,7 @@ async fn listen_and_drain(
 }
 
 fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+    let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
     let store = Store::open(&args.store)?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
@@ -182,7 +187,7 @@ fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow:
     let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
-    let options = RepositoryOptions { engine, backends, max_package: args.max_package };
+    let options = RepositoryOptions { engine, backends, max_package: args.max_package, permissions };
     let repository = Repository::start(store, predictor.clone(), options)?;
     Ok(Api { predictor, telemetry, repository, max_body: args.max_body, stopping })
 }

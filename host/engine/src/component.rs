@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
-use vespid_types::{Deadline, Signature, Stage};
+use vespid_types::{Deadline, HttpHost, Signature, Stage};
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{InstancePre, ResourceAny};
@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::host::{CallState, HostState};
 use crate::meter::{Meter, PluginUsage};
+use crate::outbound::Outbound;
 use crate::plugin::{Answer, Call, PluginContext};
 use crate::pool::{Instance, Pool};
 
@@ -22,6 +23,8 @@ pub(crate) struct Component {
     engine: Engine,
     linked: Linked,
     context: Arc<PluginContext>,
+    /// Where hosts are granted.
+    outbound: Option<Arc<Outbound>>,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
 }
@@ -58,12 +61,15 @@ impl Component {
     pub(crate) fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
         let meter = Arc::new(Meter::default());
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
+        let granted = &context.grants.http;
+        let linked = link(engine, code, granted)?;
+        let outbound =
+            if granted.is_empty() { None } else { Some(Arc::new(Outbound::new(engine, granted)?)) };
         let context = Arc::new(context);
-        let mut component =
-            Self { engine: engine.clone(), linked: link(engine, code)?, context, pool, meter };
+        let mut component = Self { engine: engine.clone(), linked, context, outbound, pool, meter };
         if let Some(limit) = component.context.snapshot {
             let initialised = component.snapshot(code, Deadline::after(limit))?;
-            component.linked = link(engine, &initialised)?;
+            component.linked = link(engine, &initialised, &component.context.grants.http)?;
         }
         engine.register(&component.pool);
         Ok(component)
@@ -119,7 +125,7 @@ impl Component {
                 let mut holding = match taken {
                     Some(mut holding) => {
                         self.meter.count_warm();
-                        begin(&mut holding.instance, CallState::new(&call));
+                        holding.instance.store.data_mut().begin(CallState::new(&call));
                         holding
                     }
                     None => {
@@ -212,12 +218,12 @@ impl Component {
             return self.fresh(CallState::new(call)).await;
         };
         self.meter.count_warm();
-        begin(&mut instance, CallState::new(call));
+        instance.store.data_mut().begin(CallState::new(call));
         Ok(instance)
     }
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
-        let room = self.engine.admit(call.deadline, call.depth > 0, &call.timeline).await?;
+        let room = self.engine.admit(call.deadline, !call.callers.is_empty(), &call.timeline).await?;
         let mut store = self.store(call);
         let exports = self.linked.instantiate(&mut store).await;
         let exports = exports.map_err(|error| self.failure(&store, &error))?;
@@ -226,7 +232,8 @@ impl Component {
 
     /// A store for one call, under its limits.
     pub(crate) fn store(&self, call: CallState) -> Store<HostState> {
-        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
+        let state = HostState::new(Arc::clone(&self.context), self.outbound.clone(), call);
+        let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.budget);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -242,13 +249,6 @@ impl Component {
         tracing::debug!(model = %self.context.model, version = %self.context.version, "plugin call failed: {error:?}");
         EngineError::from_call(error)
     }
-}
-
-/// Has an instance that has answered others begin a call.
-fn begin(instance: &mut Instance, call: CallState) {
-    let state = instance.store.data_mut();
-    state.call = call;
-    state.budget.begin();
 }
 
 impl Linked {
@@ -271,14 +271,17 @@ const OFFERED: [&str; 8] = [
     "wasi:sockets/",
 ];
 
+/// What is offered where hosts are granted.
+const HTTP: &str = "wasi:http/";
+
 /// What a plugin that answers in pieces exports.
 const STREAMING: &str = "vespid:model/streaming@0.1.0";
 
 /// Compiles and links a component.
-fn link(engine: &Engine, code: &[u8]) -> Result<Linked, EngineError> {
+fn link(engine: &Engine, code: &[u8], granted: &[HttpHost]) -> Result<Linked, EngineError> {
     let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
         .map_err(|error| EngineError::invalid("component", &error))?;
-    check_imports(engine, &component)?;
+    check_imports(engine, &component, granted)?;
     let pre = engine
         .linker
         .instantiate_pre(&component)
@@ -291,11 +294,19 @@ fn link(engine: &Engine, code: &[u8]) -> Result<Linked, EngineError> {
     Ok(Linked { pre, model, streaming })
 }
 
-fn check_imports(engine: &Engine, component: &wasmtime::component::Component) -> Result<(), EngineError> {
+fn check_imports(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+    granted: &[HttpHost],
+) -> Result<(), EngineError> {
     let kind = component.component_type();
     for (import, item) in kind.imports(&engine.wasmtime) {
         let types_only = matches!(item.ty, ComponentItem::Type(_));
-        if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
+        if import.starts_with(HTTP) {
+            if granted.is_empty() {
+                return Err(EngineError::HttpNotGranted { import: import.to_owned() });
+            }
+        } else if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
             return Err(EngineError::ImportNotGranted { import: import.to_owned() });
         }
     }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use vespid_types::{Error, ErrorCode, ModelName, Version};
 
+use crate::NotAllowed;
+
 /// A failure of a package or of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
@@ -94,6 +96,30 @@ pub enum PackageError {
         /// The store's folder.
         store: PathBuf,
     },
+    /// The file of `--grants` is not valid.
+    #[error("--grants {}: {reason}", .file.display())]
+    Permissions {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with the key's name.
+        reason: String,
+    },
+    /// The manifest asks for what the server does not allow.
+    #[error(
+        "model '{name}' version {version} asks under [grants] for what this server does not allow: {}; {}, in a rule [[allow]] with to = [\"{name}\"]",
+        list(.missing),
+        if *.configured { "what it is to have is written into the file of --grants" } else { "what it is to have is written into a file that the server is started with, --grants FILE" }
+    )]
+    NotAllowed {
+        /// The model.
+        name: ModelName,
+        /// The version.
+        version: Version,
+        /// Each thing.
+        missing: Vec<NotAllowed>,
+        /// Whether the server has a file of `--grants`.
+        configured: bool,
+    },
     /// The file system failed.
     #[error("{action} {}", .path.display())]
     Io {
@@ -104,6 +130,13 @@ pub enum PackageError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+fn list(missing: &[NotAllowed]) -> String {
+    let line = |NotAllowed { key, value, remedy }: &NotAllowed| {
+        format!("grants.{key} \"{value}\" (allowed by {remedy})")
+    };
+    missing.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 impl PackageError {
@@ -123,7 +156,9 @@ impl PackageError {
             | Self::Override { .. }
             | Self::Files { .. }
             | Self::MissingFile { .. }
+            | Self::Permissions { .. }
             | Self::OtherModel { .. } => ErrorCode::InvalidArgument,
+            Self::NotAllowed { .. } => ErrorCode::PermissionDenied,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Exists { .. } => ErrorCode::AlreadyExists,
             Self::NotFound { .. } => ErrorCode::NotFound,

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use vespid_types::{ModelName, Version};
 
 use crate::archive::{self, ArchiveLimits};
-use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, files};
+use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, files, folder_files};
 
 /// The folder, locked against other servers.
 #[derive(Debug)]
@@ -281,6 +281,9 @@ fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
     let missing = manifest.files().find(|(_, path)| !dir.join(path).is_file());
     if let Some((field, path)) = missing {
         return Err(PackageError::MissingFile { field, file: path.to_string() });
+    }
+    if let Some(folder) = &manifest.grants.folder {
+        folder_files(dir, folder)?;
     }
     Ok(manifest)
 }

@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
+use vespid_engine::{
+    Assets, Call, Callers, Engine, EngineError, Grants, Peers, Plugin, PluginContext, PoolOptions, Responses,
+};
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions, LoadedGraph};
-use vespid_package::{Batching, GraphManifest, Manifest, PackagePath, VersionPolicy};
+use vespid_package::{
+    Batching, Granted, GraphManifest, Manifest, PackagePath, Permissions, Verified, VersionPolicy,
+};
 use vespid_types::{
     Deadline, Device, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
     Result, Signature, Spent, Stage, Timeline, Version,
@@ -38,6 +42,8 @@ pub struct ReadyModel {
     sequences: Option<Arc<Sequences>>,
     counters: Counters,
     since: SystemTime,
+    /// The package, where it is this one's alone, and its plugin reads files of it.
+    package: Option<Box<Verified>>,
 }
 
 type Labels = BTreeMap<String, Vec<String>>;
@@ -63,8 +69,10 @@ impl CompiledModel {
         backends: &Backends,
         mut manifest: Manifest,
         dir: &Path,
+        permissions: &Permissions,
         peers: Arc<dyn Peers>,
     ) -> Result<Self> {
+        let granted = permissions.grant(&manifest)?;
         let sources = manifest.graphs.iter().map(|graph| graph_source(graph, dir)).collect::<Result<_>>()?;
         let graphs = Graphs::load(backends, sources)?;
         let first = manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).cloned();
@@ -83,7 +91,7 @@ impl CompiledModel {
                         max_calls: manifest.instances.max_calls,
                     },
                     snapshot: manifest.instances.snapshot.then_some(DESCRIBE_TIMEOUT),
-                    granted_models: manifest.granted_models.clone(),
+                    grants: grants(granted, dir)?,
                     peers: Some(peers),
                 };
                 let plugin = Plugin::compile(engine, &code, context)?;
@@ -143,8 +151,15 @@ impl CompiledModel {
             graphs,
             counters,
             since: SystemTime::now(),
+            package: None,
         })
     }
+}
+
+fn grants(granted: Granted, dir: &Path) -> Result<Grants> {
+    let Granted { models, http, env, secrets, folder } = granted;
+    let folder = folder.map(|folder| Assets::open(&dir.join(folder))).transpose()?;
+    Ok(Grants { models, http, env, secrets, folder })
 }
 
 /// Writes into the manifest what was chosen where it leaves the choice.
@@ -259,6 +274,12 @@ impl ReadyModel {
         self
     }
 
+    /// The same, of a package that is in no store: its folder is there as long as this needs it.
+    pub(crate) fn out_of(mut self, package: Verified) -> Self {
+        self.package = self.manifest.grants.folder.is_some().then(|| Box::new(package));
+        self
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -284,11 +305,11 @@ impl ReadyModel {
         }
     }
 
-    /// Checks, runs and checks again. `depth` counts the models that led to this call.
+    /// Checks, runs and checks again. `callers` are the models that led to this call.
     pub(crate) async fn predict(
         &self,
         request: Request,
-        depth: u8,
+        callers: Callers,
         timeline: &Arc<Timeline>,
     ) -> Result<Response> {
         let deadline = self.check(&request)?;
@@ -296,7 +317,7 @@ impl ReadyModel {
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
                 let sequence = request.sequence.clone();
-                let call = call(request, deadline, depth, timeline);
+                let call = call(request, deadline, callers, timeline);
                 let answer = match (&self.sequences, &sequence) {
                     (Some(sequences), Some(sequence)) => sequences.call(plugin, sequence, call).await?,
                     _ => plugin.call(call).await?,
@@ -323,7 +344,7 @@ impl ReadyModel {
         let Body::Plugin(plugin) = &self.body else {
             return Err(Error::internal("a graph has one response"));
         };
-        let responses = plugin.stream(call(request, deadline, 0, timeline)).await?;
+        let responses = plugin.stream(call(request, deadline, Callers::default(), timeline)).await?;
         Ok(Pieces { responses: Some(responses), id, requested, deadline, model: self })
     }
 
@@ -434,10 +455,10 @@ pub(crate) fn rows(request: &Request) -> u64 {
     request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1)
 }
 
-fn call(request: Request, deadline: Deadline, depth: u8, timeline: &Arc<Timeline>) -> Call {
+fn call(request: Request, deadline: Deadline, callers: Callers, timeline: &Arc<Timeline>) -> Call {
     let Request { id, parameters, inputs, outputs, priority, sequence, .. } = request;
     let timeline = Arc::clone(timeline);
-    Call { id, deadline, priority, depth, inputs, outputs, parameters, sequence, timeline }
+    Call { id, deadline, priority, callers, inputs, outputs, parameters, sequence, timeline }
 }
 
 async fn compute(

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vespid_engine::Peers;
+use vespid_engine::{Callers, Peers};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, IndexEntry};
@@ -116,7 +116,7 @@ impl Peers for WeakPredictor {
     fn infer(
         &self,
         request: Request,
-        depth: u8,
+        callers: Callers,
         cause: &Arc<Timeline>,
     ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + '_>> {
         let timeline = cause.child();
@@ -127,7 +127,8 @@ impl Peers for WeakPredictor {
                 .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the server is shutting down"))?;
             // The call that leads here has been admitted, and so is this one with it.
             let model = inner.catalog.get(&request.model)?;
-            Predictor(inner).begin(model, timeline).nested(request, depth).await
+            callers.check(model.name(), model.version())?;
+            Predictor(inner).begin(model, timeline).nested(request, callers).await
         })
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use vespid_engine::Engine;
 use vespid_nn::Backends;
-use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store};
+use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
 use crate::model::{CompiledModel, ReadyModel};
@@ -45,6 +45,8 @@ pub struct RepositoryOptions {
     pub backends: Backends,
     /// How large an uploaded package may be.
     pub max_package: ByteSize,
+    /// What models may reach outside of their sandboxes.
+    pub permissions: Permissions,
 }
 
 /// The way to the repository's task. Clones lead to the same one.
@@ -60,6 +62,7 @@ struct Shared {
     backends: Backends,
     predictor: Predictor,
     limits: ArchiveLimits,
+    permissions: Permissions,
     compiling: Semaphore,
     /// Places of loads that are asked for, each with what it brought.
     loads: Arc<Semaphore>,
@@ -73,7 +76,7 @@ impl Repository {
     /// # Errors
     /// Where the store cannot be listed.
     pub fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
-        let RepositoryOptions { engine, backends, max_package } = options;
+        let RepositoryOptions { engine, backends, max_package, permissions } = options;
         let stored = store.list()?;
         let limits = ArchiveLimits { size: max_package, entries: 1024 };
         let shared = Arc::new(Shared {
@@ -82,6 +85,7 @@ impl Repository {
             backends,
             predictor,
             limits,
+            permissions,
             compiling: Semaphore::new(COMPILE_AT_ONCE),
             loads: Arc::new(Semaphore::new(LOADS)),
             loaded: AtomicBool::new(false),
@@ -188,8 +192,10 @@ impl Shared {
             .await
             .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
         let (engine, backends, peers) = (self.engine.clone(), self.backends.clone(), self.predictor.peers());
+        let permissions = self.permissions.clone();
         let compiled =
-            blocking(move || CompiledModel::build(&engine, &backends, manifest, &dir, peers)).await?;
+            blocking(move || CompiledModel::build(&engine, &backends, manifest, &dir, &permissions, peers))
+                .await?;
         compiled.describe().await
     }
 }

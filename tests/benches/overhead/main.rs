@@ -61,7 +61,7 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
         memory_limit: ByteSize::mib(64),
         instances: Default::default(),
         snapshot: None,
-        granted_models: Default::default(),
+        grants: Default::default(),
         peers: None,
     };
     Plugin::compile(engine, component, context).unwrap()
@@ -82,7 +82,7 @@ fn call(inputs: Vec<NamedTensor>) -> Call {
         deadline,
         priority: Priority::ONLINE,
         sequence: None,
-        depth: 0,
+        callers: Default::default(),
         inputs,
         outputs: vec![],
         parameters: Parameters::new(),
@@ -174,7 +174,12 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
     let store = Store::open(&dir).unwrap();
     let engine = Engine::new(&EngineOptions { code_cache: store.code_cache(), max_instances: 64 }).unwrap();
     let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-    let options = RepositoryOptions { engine, backends: Backends::embedded(), max_package: ByteSize::gib(1) };
+    let options = RepositoryOptions {
+        engine,
+        backends: Backends::embedded(),
+        max_package: ByteSize::gib(1),
+        permissions: Default::default(),
+    };
     let repository = Repository::start(store, predictor.clone(), options).unwrap();
     for package in ["empty", "iris", "iris-native"] {
         let packages = PathBuf::from(std::env::var_os("VESPID_PACKAGES").unwrap());

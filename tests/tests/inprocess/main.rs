@@ -23,7 +23,7 @@ use tower::ServiceExt as _;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_nn::Backends;
-use vespid_package::Store;
+use vespid_package::{Permissions, Store};
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Statistics};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::built;
@@ -66,7 +66,8 @@ impl Host {
         let options = EngineOptions { code_cache: store.code_cache(), max_instances };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
-        let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
+        let permissions = Permissions::default();
+        let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1), permissions };
         let repository = Repository::start(store, predictor.clone(), options).unwrap();
         let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
         let api = Api {
