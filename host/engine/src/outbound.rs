@@ -144,14 +144,9 @@ fn host(uri: &Uri) -> Option<HttpHost> {
         _ => return None,
     };
     let authority = uri.authority()?;
-    let (host, port) = (authority.host(), authority.port_u16());
-    // Nothing but those two: no user before the host, and no colon without a port after it.
-    let rest = authority.as_str().strip_prefix(host)?;
-    let whole = match port {
-        None => rest.is_empty(),
-        Some(_) => rest.starts_with(':'),
-    };
-    if whole { HttpHost::asked(scheme, host, port) } else { None }
+    // A user before the host is no part of it, and a colon without a port after it is none.
+    let whole = !authority.as_str().contains('@') && !authority.as_str().ends_with(':');
+    if whole { HttpHost::asked(scheme, authority.host(), authority.port_u16()) } else { None }
 }
 
 /// A request to a granted host.
@@ -276,6 +271,7 @@ mod tests {
         for uri in [
             "http://user@example.com/",
             "http://example.com@elsewhere.com/",
+            "http://example.com:80@example.com:81/",
             "http://example.com:/",
             "http://example.com./",
             "http://127.1/",

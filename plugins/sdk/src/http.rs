@@ -86,7 +86,7 @@ impl Request {
 
     /// Makes the request and reads the whole answer, whatever its status is.
     pub fn send(self) -> Result<Response> {
-        let asked = format!("{} {}", self.method, without_query(&self.url));
+        let asked = format!("{} {}", self.method, shown(&self.url));
         sys::http::send(self).map_err(|error| error.context(asked))
     }
 
@@ -188,9 +188,13 @@ fn find<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-/// A query may hold what is no message's: keys, and what callers sent.
-fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or_default()
+/// A URL for a message, in which neither its query nor a user belongs: keys may be in both.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 /// The parts of a URL that a request is made of.
@@ -244,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_url_without_its_query() {
+    fn a_failure_names_the_url_without_what_may_be_a_key() {
         crate::testing::http(|request| {
             assert_eq!((request.method(), request.content()), ("POST", &b"body"[..]));
             Err(Error::unavailable("refused"))
         });
-        let error = Request::post("https://a.example/b?key=1").body("body").send().unwrap_err();
+        let error = Request::post("https://user:key@a.example/b?key=1").body("body").send().unwrap_err();
         assert_eq!(error.message(), "POST https://a.example/b: refused");
     }
 

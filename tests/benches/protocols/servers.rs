@@ -50,7 +50,12 @@ async fn vespid(dir: PathBuf) -> (Router, Router) {
     let store = Store::open(&dir).unwrap();
     let engine = Engine::new(&EngineOptions { code_cache: store.code_cache(), max_instances: 64 }).unwrap();
     let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-    let options = RepositoryOptions { engine, backends: Backends::embedded(), max_package: ByteSize::gib(1) };
+    let options = RepositoryOptions {
+        engine,
+        backends: Backends::embedded(),
+        max_package: ByteSize::gib(1),
+        permissions: Default::default(),
+    };
     let repository = Repository::start(store, predictor.clone(), options).unwrap();
     for (name, package) in [("iris", Archive::built("iris")), ("pool", pool())] {
         let body = futures_util::stream::iter([Ok(Bytes::from(package.to_tar()))]);

@@ -45,6 +45,7 @@ fn many(authority: &str) -> Result<String> {
         let request = OutgoingRequest::new(Fields::from_list(&[]).expect("no headers are headers"));
         request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
         request.set_authority(Some(authority)).expect("an authority");
+        request.set_path_with_query(Some("/")).expect("a path");
         handle(request, None).expect("a request is begun")
     };
     let asked: Vec<_> = (0..20).map(|_| open()).collect();
@@ -97,7 +98,7 @@ mod files {
         };
         match changed {
             Ok(()) => "done".to_owned(),
-            Err(error) => format!("{error:?}"),
+            Err(error) => error.name().to_owned(),
         }
     }
 

@@ -48,6 +48,10 @@ impl Tensor {
         Ok(self.0.read(offset, length)?)
     }
 
+    pub(crate) fn share(&self) -> Result<Self> {
+        Ok(Self(self.0.share()?))
+    }
+
     pub(crate) fn elements(&self) -> Result<Vec<(u64, u64)>> {
         Ok(self.0.elements()?)
     }

@@ -64,6 +64,10 @@ impl Tensor {
         })
     }
 
+    pub(crate) fn share(&self) -> Result<Self> {
+        Self::new(self.datatype, &self.shape, &self.data)
+    }
+
     pub(crate) fn elements(&self) -> Result<Vec<(u64, u64)>> {
         let mut elements = Vec::new();
         let mut offset = 0;

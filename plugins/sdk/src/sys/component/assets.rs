@@ -1,7 +1,7 @@
 //! The package's folder over `wasi:filesystem`.
 
 use crate::assets_bindings::wasi::filesystem::preopens::get_directories;
-use crate::assets_bindings::wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
+use crate::assets_bindings::wasi::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use crate::{Error, Result};
 
 /// Where the host has the folder.
@@ -12,7 +12,7 @@ pub(crate) fn read(path: &str) -> Result<Vec<u8>> {
     let folders = get_directories();
     let folder = folders.iter().find(|(_, name)| name == FOLDER).map(|(folder, _)| folder);
     let folder = folder.ok_or_else(|| Error::internal("no folder is granted"))?;
-    let failed = |error| Error::internal(format!("{error:?}"));
+    let failed = |error: ErrorCode| Error::internal(error.name());
     let file = folder
         .open_at(PathFlags::empty(), path, OpenFlags::empty(), DescriptorFlags::READ)
         .map_err(failed)?;
