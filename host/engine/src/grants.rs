@@ -64,3 +64,39 @@ impl Grants {
         wasi
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::ResourceTable;
+    use wasmtime_wasi::cli::WasiCliCtxView;
+    use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+    use wasmtime_wasi::p2::bindings::cli::environment::Host as _;
+    use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
+
+    use super::*;
+
+    #[test]
+    fn wasi_shows_what_is_granted_and_nothing_of_the_server_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let region = ("REGION".to_owned(), "eu".to_owned());
+        let granted = Grants {
+            env: [region.clone()].into(),
+            secrets: [("key".to_owned(), Secret::new("hunter2"))].into(),
+            folder: Some(Assets::open(folder.path()).unwrap()),
+            ..Grants::default()
+        };
+        for (grants, environment, folders) in
+            [(Grants::default(), vec![], vec![]), (granted, vec![region], vec![ASSETS])]
+        {
+            let mut wasi = grants.wasi();
+            let mut table = ResourceTable::new();
+            let mut cli = WasiCliCtxView { ctx: wasi.cli(), table: &mut table };
+            assert_eq!(cli.get_environment().unwrap(), environment);
+            assert_eq!(cli.get_arguments().unwrap(), Vec::<String>::new());
+            let mut files = WasiFilesystemCtxView { ctx: wasi.filesystem(), table: &mut table };
+            let found = files.get_directories().unwrap();
+            assert_eq!(found.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), folders);
+        }
+        assert!(matches!(Assets::open(&folder.path().join("none")), Err(EngineError::Folder(_))));
+    }
+}

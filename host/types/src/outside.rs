@@ -296,7 +296,7 @@ mod tests {
             ("127.0.0.256", "four numbers"),
             ("0177.0.0.1", "four numbers"),
             ("*.0.0.1", "four numbers"),
-            ("[::1", "made of letters"),
+            ("[::1", "a port"),
             ("[127.0.0.1]", "version 6"),
             ("example.com:", "a port"),
             ("example.com:0", "a port"),

@@ -56,7 +56,7 @@ pub(super) fn rules(file: &Path, environment: Environment<'_>) -> Result<Vec<Rul
 /// What is wrong and in which line, without the line itself.
 fn located(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    format!("line {}: {}", before.lines().count().max(1), error.message())
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 fn read(file: &Path, limit: u64) -> Result<String, String> {

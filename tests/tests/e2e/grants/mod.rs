@@ -6,6 +6,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use tempfile::TempDir;
 use vespid_tests::archive::Archive;
@@ -173,6 +175,22 @@ fn a_request_ends_with_the_call() {
 }
 
 #[test]
+fn an_instance_that_is_kept_asks_for_each_call_anew() {
+    let (granted, _other) = two_hosts();
+    let host = format!("http://{}", granted.address);
+    let hosts = std::slice::from_ref(&host);
+    let allowing = Allowing::hosts(hosts);
+    let warm = asking_for(hosts).manifest("[limits]", "[instances]\nwarm = 1\n[limits]");
+    allowing.push(&warm.manifest("\"60s\"", "\"2s\""));
+    for _ in 0..2 {
+        assert_eq!(allowing.told(&format!("get {host}/")), "200 - root");
+        // It ends with more requests open than a call may have: the next one has its own.
+        assert!(allowing.told(&format!("many {}", granted.address)).ends_with("ConnectionLimitReached"));
+        allowing.ask(&format!("get {host}/stalls")).assert_error(504, "deadline");
+    }
+}
+
+#[test]
 fn answers_and_requests_are_held_within_limits() {
     let (granted, _other) = two_hosts();
     let host = format!("http://{}", granted.address);
@@ -240,6 +258,38 @@ fn the_folder_can_be_read_and_nothing_else() {
         assert!(refused.contains(&told.as_str()), "{asked}: {told}");
     }
     assert_eq!(outside.told("read a.txt"), "shallow\n");
+}
+
+#[test]
+fn the_folder_of_a_package_that_comes_as_files_is_there_as_long_as_the_model() {
+    let allowing = Allowing::hosts(&["http://127.0.0.1:8080".to_owned()]);
+    let package = Archive::built("outside");
+    let mut parameters = json!({"config": "{}"});
+    for name in ["model.toml", "outside.wasm", "assets/a.txt", "assets/deep/b.txt"] {
+        parameters[format!("file:1/{name}")] = json!(BASE64_STANDARD.encode(package.data(name)));
+    }
+    let answer =
+        allowing.server.post("/v2/repository/models/outside/load", &json!({"parameters": parameters}));
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(allowing.told("read deep/b.txt"), "deep\n");
+}
+
+#[test]
+fn what_is_allowed_is_asked_again_at_each_start() {
+    let Allowing { server, _home: home, _files: files } =
+        Allowing::outside(&["http://127.0.0.1:8080".to_owned()], "60s");
+    server.stop();
+    let server = home.start();
+    let index = server.index();
+    assert!(index[0].starts_with("outside 1 UNAVAILABLE") && index[0].contains("grants.http"), "{index:?}");
+    server
+        .infer("outside", &request("ask", "BYTES", &[1], vec!["folders"]))
+        .assert_error(503, "grants.secrets");
+    server.stop();
+    let file = files.path().join("grants.toml");
+    let server = home.start_in(&["--grants", file.to_str().unwrap()], &[("TEST_REGION", "elsewhere")]);
+    let allowing = Allowing { server, _home: home, _files: files };
+    assert_eq!(allowing.told("env REGION"), "Some(\"elsewhere\")");
 }
 
 #[test]
