@@ -144,9 +144,12 @@ fn host(uri: &Uri) -> Option<HttpHost> {
         _ => return None,
     };
     let authority = uri.authority()?;
-    // A user before the host is no part of it, and a colon without a port after it is none.
-    let whole = !authority.as_str().contains('@') && !authority.as_str().ends_with(':');
-    if whole { HttpHost::asked(scheme, authority.host(), authority.port_u16()) } else { None }
+    // Nothing but the host and a port: no user before it, and no colon with what is none.
+    match (authority.as_str().strip_prefix(authority.host())?, authority.port_u16()) {
+        ("", None) => HttpHost::asked(scheme, authority.host(), None),
+        (rest, Some(port)) if !rest.contains('@') => HttpHost::asked(scheme, authority.host(), Some(port)),
+        _ => None,
+    }
 }
 
 /// A request to a granted host.
@@ -273,6 +276,7 @@ mod tests {
             "http://example.com@elsewhere.com/",
             "http://example.com:80@example.com:81/",
             "http://example.com:/",
+            "http://example.com:99999/",
             "http://example.com./",
             "http://127.1/",
             "http://2130706433/",

@@ -106,9 +106,9 @@ pub enum PackageError {
     },
     /// The manifest asks for what the server does not allow.
     #[error(
-        "model '{name}' version {version} asks under [grants] for what this server does not allow: {}; {}, in a rule [[allow]] with to = [\"{name}\"]",
+        "model '{name}' version {version} asks under [grants] for what this server does not allow: {}; write what it is to have into a rule [[allow]] with to = [\"{name}\"] of {}",
         list(.missing),
-        if *.configured { "what it is to have is written into the file of --grants" } else { "what it is to have is written into a file that the server is started with, --grants FILE" }
+        if *.configured { "the file of --grants" } else { "a file, and start the server with --grants FILE" }
     )]
     NotAllowed {
         /// The model.

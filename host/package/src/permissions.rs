@@ -124,13 +124,13 @@ impl Granting<'_> {
         for name in &asked.env {
             // The first rule that has it: what is particular stands before what is general.
             match self.rules.iter().find_map(|rule| rule.env.get(name)) {
-                Some(value) => drop(granted.env.insert(name.clone(), value.clone())),
+                Some(value) => granted.env.extend([(name.clone(), value.clone())]),
                 None => self.miss("env", name, format!("env = {{ {name} = \"VALUE\" }}")),
             }
         }
         for name in &asked.secrets {
             match self.rules.iter().find_map(|rule| rule.secrets.get(name)) {
-                Some(secret) => drop(granted.secrets.insert(name.clone(), secret.clone())),
+                Some(secret) => granted.secrets.extend([(name.clone(), secret.clone())]),
                 None => {
                     let remedy = format!("secrets = {{ \"{name}\" = {{ file = \"PATH\" }} }}");
                     self.miss("secrets", name, remedy);

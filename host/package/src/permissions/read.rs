@@ -68,6 +68,9 @@ fn read(file: &Path, limit: u64) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", file.display()))
 }
 
+const VALUE: &str = "use a text, or { env = \"NAME\" } for a variable of the server's environment";
+const SECRET: &str = "use { file = \"PATH\" } or { env = \"NAME\" }: a secret does not stand in this file";
+
 struct Reader<'a> {
     /// What the paths in the file begin from.
     folder: &'a Path,
@@ -96,14 +99,13 @@ impl Reader<'_> {
         if !is_variable(name) {
             return Err(grants::VARIABLE.to_owned());
         }
-        let value =
-            match (value, "use a text, or { env = \"NAME\" } for a variable of the server's environment") {
-                (Value::String(text), _) => text,
-                (other, otherwise) => match source(&other) {
-                    Some(("env", variable)) => self.variable(variable)?,
-                    _ => return Err(otherwise.to_owned()),
-                },
-            };
+        let value = match value {
+            Value::String(text) => text,
+            other => match source(&other) {
+                Some(("env", variable)) => self.variable(variable)?,
+                _ => return Err(VALUE.to_owned()),
+            },
+        };
         if value.contains('\0') {
             return Err("a value holds no zero byte".to_owned());
         }
@@ -117,12 +119,7 @@ impl Reader<'_> {
         let text = match source(value) {
             Some(("file", file)) => read(&self.folder.join(PathBuf::from(file)), MAX_SECRET)?,
             Some(("env", variable)) => self.variable(variable)?,
-            _ => {
-                return Err(
-                    "use { file = \"PATH\" } or { env = \"NAME\" }: a secret does not stand in this file"
-                        .to_owned(),
-                );
-            }
+            _ => return Err(SECRET.to_owned()),
         };
         // Editors end a file with a line's end, which belongs to no secret.
         let secret =

@@ -306,7 +306,7 @@ fn what_is_not_allowed_keeps_a_model_from_loading() {
         "grants.http \"http://127.0.0.1:8080\"",
         "grants.env \"REGION\" (allowed by env = { REGION = \"VALUE\" })",
         "grants.secrets \"api-key\" (allowed by secrets",
-        "--grants FILE, in a rule [[allow]] with to = [\"outside\"]",
+        "into a rule [[allow]] with to = [\"outside\"] of a file, and start the server with --grants FILE",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
