@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
-use vespid_package::{Store, StoreLocation, StoreOptions};
+use vespid_package::{Permissions, Store, StoreLocation, StoreOptions};
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
@@ -77,6 +77,10 @@ pub(crate) struct ServeArgs {
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
+    /// A file that says what models may reach outside of their sandboxes (docs/grants.md) [default: other models, and their
+    /// own packages]
+    #[arg(long, value_name = "FILE")]
+    grants: Option<PathBuf>,
     #[command(flatten)]
     models: Models,
     #[command(flatten)]
@@ -176,6 +180,7 @@ async fn listen_and_drain(
 }
 
 async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+    let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
     let store = open_store(args).await?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
@@ -196,6 +201,7 @@ async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> a
         engine,
         backends,
         max_package: args.max_package,
+        permissions,
         cases: vespid_ingress::cases::request,
         loading: args.models.loading(),
         memory: args.models.memory(),

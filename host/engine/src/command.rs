@@ -28,6 +28,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::grants::Grants;
 use crate::meter::{Meter, PluginUsage};
 use crate::plugin::{Answer, Call, PluginContext};
 use signature::Io;
@@ -112,7 +113,7 @@ impl Command {
     pub(crate) async fn call(&self, call: Call) -> Result<Answer, EngineError> {
         let deadline = call.deadline;
         let work = async {
-            let _room = self.engine.admit(deadline, call.depth > 0, &call.timeline).await?;
+            let _room = self.engine.admit(deadline, !call.callers.is_empty(), &call.timeline).await?;
             self.meter.count_fresh();
             self.run(call).await
         };
@@ -210,8 +211,12 @@ fn refuse_what_commands_lack(context: &PluginContext) -> Result<(), EngineError>
     if context.instances.warm > 0 || context.snapshot.is_some() {
         return lacks("instances", "a command runs once in its instance: leave [instances] out");
     }
-    if !context.granted_models.is_empty() {
-        return lacks("grants.models", "a command cannot call other models: leave [grants] out");
+    let Grants { models, http, env, secrets, folder } = &context.grants;
+    if !(models.is_empty() && http.is_empty() && env.is_empty() && secrets.is_empty() && folder.is_none()) {
+        return lacks(
+            "grants",
+            "a command reaches nothing but its input and [config]: leave [grants] out, or write a component",
+        );
     }
     Ok(())
 }

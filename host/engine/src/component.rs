@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::host::{CallState, HostState};
 use crate::meter::{Meter, PluginUsage};
+use crate::outbound::Outbound;
 use crate::plugin::{Answer, Call, PluginContext};
 use crate::pool::{Instance, Pool};
 
@@ -22,6 +23,8 @@ pub(crate) struct Component {
     engine: Engine,
     linked: Arc<Linked>,
     context: Arc<PluginContext>,
+    /// Where hosts are granted.
+    outbound: Option<Arc<Outbound>>,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
 }
@@ -31,6 +34,8 @@ pub(crate) struct Linked {
     pre: InstancePre<HostState>,
     model: model::GuestIndices,
     streaming: Option<streaming::GuestIndices>,
+    /// What it imports of HTTP.
+    http: Option<String>,
 }
 
 /// What an instance exports.
@@ -54,11 +59,22 @@ pub struct Responses {
 }
 
 impl Component {
-    pub(crate) fn new(engine: &Engine, linked: Arc<Linked>, context: PluginContext) -> Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        linked: Arc<Linked>,
+        context: PluginContext,
+    ) -> Result<Self, EngineError> {
+        let granted = &context.grants.http;
+        let outbound = match (&linked.http, granted.is_empty()) {
+            (Some(import), true) => return Err(EngineError::HttpNotGranted { import: import.clone() }),
+            (_, true) => None,
+            (_, false) => Some(Arc::new(Outbound::new(engine, granted)?)),
+        };
         let meter = Arc::new(Meter::default());
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
         engine.register(&pool);
-        Self { engine: engine.clone(), linked, context: Arc::new(context), pool, meter }
+        let context = Arc::new(context);
+        Ok(Self { engine: engine.clone(), linked, context, outbound, pool, meter })
     }
 
     /// The same, its instances beginning where `describe` ends. `code` is its own. Blocks, and must be called where tokio's
@@ -133,7 +149,7 @@ impl Component {
                 let mut holding = match taken {
                     Some(mut holding) => {
                         self.meter.count_warm();
-                        begin(&mut holding.instance, CallState::new(&call));
+                        holding.instance.store.data_mut().begin(CallState::new(&call));
                         holding
                     }
                     None => {
@@ -226,12 +242,12 @@ impl Component {
             return self.fresh(CallState::new(call)).await;
         };
         self.meter.count_warm();
-        begin(&mut instance, CallState::new(call));
+        instance.store.data_mut().begin(CallState::new(call));
         Ok(instance)
     }
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
-        let room = self.engine.admit(call.deadline, call.depth > 0, &call.timeline).await?;
+        let room = self.engine.admit(call.deadline, !call.callers.is_empty(), &call.timeline).await?;
         self.instantiate(call, room).await
     }
 
@@ -248,7 +264,8 @@ impl Component {
 
     /// A store for one call, under its limits.
     pub(crate) fn store(&self, call: CallState) -> Store<HostState> {
-        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
+        let state = HostState::new(Arc::clone(&self.context), self.outbound.clone(), call);
+        let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.budget);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -266,19 +283,12 @@ impl Component {
     }
 }
 
-/// Has an instance that has answered others begin a call.
-fn begin(instance: &mut Instance, call: CallState) {
-    let state = instance.store.data_mut();
-    state.call = call;
-    state.budget.begin();
-}
-
 impl Linked {
     /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
     pub(crate) fn new(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
         let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
             .map_err(|error| EngineError::invalid("component", &error))?;
-        check_imports(engine, &component)?;
+        let http = check_imports(engine, &component)?;
         let pre = engine
             .linker
             .instantiate_pre(&component)
@@ -289,7 +299,7 @@ impl Linked {
         let model = model::GuestIndices::new(&pre).map_err(missing)?;
         let streams = component.get_export_index(None, STREAMING).is_some();
         let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
-        Ok(Self { pre, model, streaming })
+        Ok(Self { pre, model, streaming, http })
     }
 
     /// The bytes of the machine code, and of what the guest's memory begins with.
@@ -317,16 +327,26 @@ const OFFERED: [&str; 8] = [
     "wasi:sockets/",
 ];
 
+/// What is offered where hosts are granted.
+const HTTP: &str = "wasi:http/";
+
 /// What a plugin that answers in pieces exports.
 const STREAMING: &str = "vespid:model/streaming@0.1.0";
 
-fn check_imports(engine: &Engine, component: &wasmtime::component::Component) -> Result<(), EngineError> {
+/// Checks what a component imports; returns what it takes of HTTP, which is offered where hosts are granted.
+fn check_imports(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+) -> Result<Option<String>, EngineError> {
+    let mut http = None;
     let kind = component.component_type();
     for (import, item) in kind.imports(&engine.wasmtime) {
         let types_only = matches!(item.ty, ComponentItem::Type(_));
-        if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
+        if import.starts_with(HTTP) {
+            http.get_or_insert_with(|| import.to_owned());
+        } else if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
             return Err(EngineError::ImportNotGranted { import: import.to_owned() });
         }
     }
-    Ok(())
+    Ok(http)
 }

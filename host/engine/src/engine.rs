@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_types::{Deadline, Stage, Timeline};
 use wasmtime::component::{HasSelf, Linker};
@@ -23,6 +25,7 @@ use crate::bindings;
 use crate::command::{self, CommandState};
 use crate::error::EngineError;
 use crate::host::{HostState, reads};
+use crate::outbound::MAX_OPEN_OF_ALL;
 use crate::pool::Pool;
 
 /// How long a guest may run before it gives other calls a turn.
@@ -58,6 +61,10 @@ pub struct Engine {
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
     /// Calls that look for room or wait for it.
     waiting: Arc<AtomicUsize>,
+    /// Places for requests that plugins make over HTTP.
+    requests: Arc<Semaphore>,
+    /// How plugins speak TLS: made when the first asks for it, for it reads the system's certificates.
+    tls: Arc<Mutex<Option<ClientConfig>>>,
 }
 
 impl Engine {
@@ -77,6 +84,7 @@ impl Engine {
             state
         })?;
         reads::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         let commands = command::linker(&wasmtime)?;
         start_epoch(&wasmtime)?;
         Ok(Self {
@@ -89,7 +97,30 @@ impl Engine {
             held: Arc::new(Semaphore::new(most_held(options.max_instances) as usize)),
             pools: Arc::default(),
             waiting: Arc::default(),
+            requests: Arc::new(Semaphore::new(MAX_OPEN_OF_ALL)),
+            tls: Arc::default(),
         })
+    }
+
+    /// Places for requests that plugins make over HTTP.
+    pub(crate) fn requests(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.requests)
+    }
+
+    /// How plugins speak TLS, with the certificates that the system trusts; with none where it is not asked for.
+    pub(crate) fn tls(&self, secure: bool) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        if !secure {
+            return Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+        }
+        // Nothing panics under the lock, so that a poisoned one is as good as any.
+        let mut shared = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = &*shared {
+            return Ok(config.clone());
+        }
+        let config = builder.with_platform_verifier()?.with_no_client_auth();
+        Ok(shared.insert(config).clone())
     }
 
     /// Makes a pool known, so that its idle instances give way to others' calls.

@@ -1,7 +1,7 @@
 //! Instances that are kept between calls, where the manifest asks for it.
 //!
 //! Contract: an instance answers one call at a time. It is kept after the call if it answered (be it with an error of its
-//! own), holds no tensor of the call, has not answered `max_calls`, and fewer than `warm` are idle; a trap, an overrun or a
+//! own), holds no tensor and no request of the call, has not answered `max_calls`, and fewer than `warm` are idle; a trap, an overrun or a
 //! caller who left ends it. When all are busy, a call has a fresh one. An idle instance takes up room like one that runs,
 //! and gives way when another call needs it. What the guest keeps in its memory it keeps for the next caller: that is what
 //! the manifest asks for. Cost: a lock around a push and a pop.
@@ -89,7 +89,8 @@ impl Pool {
             return;
         }
         instance.calls += 1;
-        if instance.calls >= self.options.max_calls.get() || instance.store.data().holds_tensors() {
+        if instance.calls >= self.options.max_calls.get() || instance.store.data().holds_what_is_the_call_s()
+        {
             return;
         }
         let mut idle = self.lock();

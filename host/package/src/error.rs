@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use vespid_types::{Digest, Error, ErrorCode, ModelName, Version};
 
+use crate::NotAllowed;
+
 /// A failure of a package or of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
@@ -161,6 +163,30 @@ pub enum PackageError {
         /// Why it failed.
         source: Said,
     },
+    /// The file of `--grants` is not valid.
+    #[error("--grants {}: {reason}", .file.display())]
+    Permissions {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with the key's name.
+        reason: String,
+    },
+    /// The manifest asks for what the server does not allow.
+    #[error(
+        "model '{name}' version {version} asks under [grants] for what this server does not allow: {}; write what it is to have into a rule [[allow]] with to = [\"{name}\"] of {}",
+        list(.missing),
+        if *.configured { "the file of --grants" } else { "a file, and start the server with --grants FILE" }
+    )]
+    NotAllowed {
+        /// The model.
+        name: ModelName,
+        /// The version.
+        version: Version,
+        /// Each thing.
+        missing: Vec<NotAllowed>,
+        /// Whether the server has a file of `--grants`.
+        configured: bool,
+    },
     /// The file system failed.
     #[error("{action} {}", .path.display())]
     Io {
@@ -171,6 +197,13 @@ pub enum PackageError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+fn list(missing: &[NotAllowed]) -> String {
+    let line = |NotAllowed { key, value, remedy }: &NotAllowed| {
+        format!("grants.{key} \"{value}\" (allowed by {remedy})")
+    };
+    missing.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 impl PackageError {
@@ -207,8 +240,10 @@ impl PackageError {
             | Self::Traffic { .. }
             | Self::Files { .. }
             | Self::MissingFile { .. }
+            | Self::Permissions { .. }
             | Self::OtherModel { .. }
             | Self::Location { .. } => ErrorCode::InvalidArgument,
+            Self::NotAllowed { .. } => ErrorCode::PermissionDenied,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Exists { .. } => ErrorCode::AlreadyExists,
             Self::NotFound { .. } => ErrorCode::NotFound,

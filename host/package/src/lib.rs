@@ -4,7 +4,7 @@
 //! usable step by step, each a type: [`Staged`] (a place to receive an archive, or its files) -> [`Verified`] (unpacked, its
 //! manifest valid, its files there) -> [`Stored`] (in the store under its name and version, all of it or nothing, and in
 //! the cache of this machine). Its [`Record`] says which files it has, and its digest is the package's. What a load says in
-//! place of the manifest are [`Overrides`]. Cost: what is asked of a [`Store`] is asked asynchronously; the rest blocks on
+//! place of the manifest are [`Overrides`]; what a server lets its models reach are [`Permissions`]. Cost: what is asked of a [`Store`] is asked asynchronously; the rest blocks on
 //! files, and callers move it off the async threads. Left out on purpose: compiling and loading (`serving`), registries so
 //! far.
 
@@ -12,9 +12,11 @@ mod archive;
 mod cache;
 mod error;
 mod files;
+mod grants;
 mod manifest;
 mod overrides;
 mod path;
+mod permissions;
 mod record;
 mod staged;
 mod store;
@@ -24,9 +26,11 @@ pub use archive::ArchiveLimits;
 pub use cache::{Cache, Finished, Writer};
 pub use error::{PackageError, Said};
 pub use files::PackageFiles;
+pub use grants::{Grants, folder_files};
 pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences, Warmup};
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};
 pub use path::PackagePath;
+pub use permissions::{Granted, NotAllowed, Permissions};
 pub use record::{Blob, MAX_RECORD, MediaType, Record, digest_of};
 pub use staged::{Staged, Verified};
 pub use store::{Listed, Stamp, Store, StoreLocation, StoreOptions, Stored};

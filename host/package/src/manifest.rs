@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use vespid_types::{BackendName, Device, Encoding, ModelName, Provider, TensorSpec, Version};
 
-use crate::{PackageError, PackagePath};
+use crate::{Grants, PackageError, PackagePath, folder_files};
 
 /// The manifest's name, at the top of the package.
 pub const MANIFEST_FILE: &str = "model.toml";
@@ -47,8 +47,8 @@ pub struct Manifest {
     pub instances: Instances,
     /// `[sequences]`; none where requests do not belong together.
     pub sequences: Option<Sequences>,
-    /// `grants.models`
-    pub granted_models: BTreeSet<ModelName>,
+    /// `[grants]`: what the plugin asks for, which is not what it gets.
+    pub grants: Grants,
     /// `[config]`
     pub config: BTreeMap<String, String>,
     /// `[labels]`: by the name of an output the file with the names of its classes, a line each.
@@ -194,8 +194,7 @@ struct RawManifest {
     limits: Limits,
     instances: Option<Instances>,
     sequences: Option<Sequences>,
-    #[serde(default)]
-    grants: RawGrants,
+    grants: Option<Grants>,
     #[serde(default)]
     config: BTreeMap<String, Scalar>,
     #[serde(default)]
@@ -210,12 +209,6 @@ struct RawModel {
     name: ModelName,
     version: Version,
     plugin: Option<PackagePath>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawGrants {
-    models: BTreeSet<ModelName>,
 }
 
 /// A value under `[config]`: the guest gets all of them as text.
@@ -262,6 +255,11 @@ impl Manifest {
         if instances.is_some() && model.plugin.is_none() {
             return Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"));
         }
+        if grants.is_some() && model.plugin.is_none() {
+            return Err(invalid(
+                "[grants] is about what a plugin reaches: without model.plugin leave it out",
+            ));
+        }
         let manifest = Self {
             name: model.name,
             version: model.version,
@@ -272,7 +270,7 @@ impl Manifest {
             limits,
             instances: instances.unwrap_or_default(),
             sequences,
-            granted_models: grants.models,
+            grants: grants.unwrap_or_default(),
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
             labels,
             warmups,
@@ -303,6 +301,9 @@ impl Manifest {
         if let Some((field, path)) = missing {
             return Err(PackageError::MissingFile { field, file: path.to_string() });
         }
+        if let Some(folder) = &manifest.grants.folder {
+            folder_files(dir, folder)?;
+        }
         Ok(manifest)
     }
 
@@ -314,6 +315,12 @@ impl Manifest {
         if self.instances.warm > MAX_WARM {
             return Err(invalid("instances.warm: use 0 to 4096"));
         }
+        if self.instances.snapshot && !self.grants.secrets.is_empty() {
+            return Err(invalid(
+                "instances.snapshot keeps on disk what `describe` has read: with grants.secrets leave it out",
+            ));
+        }
+        self.grants.check()?;
         check_sequences(self.sequences.as_ref(), self.plugin.is_some())?;
         check_specs("input", &self.inputs)?;
         check_specs("output", &self.outputs)?;
@@ -466,6 +473,9 @@ mod tests {
         snapshot = true
         [grants]
         models = ["iris"]
+        http = ["api.example.com", "http://*.internal:8080"]
+        env = ["API_URL"]
+        folder = "assets"
         [config]
         threshold = 0.5
         mode = "high"
@@ -487,6 +497,16 @@ mod tests {
         assert_eq!(max_delay, Duration::from_millis(2));
         let Instances { warm, max_calls, snapshot } = manifest.instances;
         assert_eq!((warm, max_calls.get(), snapshot), (4, 100, true));
+        let asked: Vec<_> =
+            manifest.grants.list().iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let expected = [
+            "models iris",
+            "http http://*.internal:8080",
+            "http https://api.example.com",
+            "env API_URL",
+            "folder assets",
+        ];
+        assert_eq!(asked, expected);
         assert_eq!(manifest.config["threshold"], "0.5");
         assert_eq!(manifest.labels["label"].to_string(), "labels.txt");
         assert_eq!(manifest.files().count(), 3);
@@ -505,6 +525,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         let minimal = "[model]\nname = 'a'\nversion = '1'\n";
         let graph = "[[graph]]\nname = 'g'\nfile = 'g.onnx'\nencoding = 'onnx'\n";
+        let plugin = format!("{minimal}plugin = 'p.wasm'\n");
+        let many: Vec<_> = (0..65).map(|number| format!("V{number}")).collect();
         for (text, expected) in [
             (minimal.to_owned(), "exactly one [[graph]]"),
             (format!("{minimal}{graph}{graph}"), "'g' is used twice"),
@@ -532,6 +554,17 @@ mod tests {
             (format!("{minimal}{graph}weights = '../g.bin'\n"), "plain relative path"),
             (format!("{minimal}{graph}[instances]\nwarm = 1\n"), "about a plugin's"),
             (format!("{minimal}plugin = 'p.wasm'\n[instances]\nwarm = 5000\n"), "instances.warm"),
+            (format!("{minimal}{graph}[grants]\n"), "about what a plugin reaches"),
+            (format!("{plugin}[grants]\nfiles = ['a']\n"), "files"),
+            (format!("{plugin}[grants]\nhttp = ['a/b']\n"), "without a path"),
+            (format!("{plugin}[grants]\nenv = ['A-B']\n"), "grants.env 'A-B'"),
+            (format!("{plugin}[grants]\nsecrets = ['']\n"), "grants.secrets ''"),
+            (format!("{plugin}[grants]\nfolder = '..'\n"), "plain relative path"),
+            (format!("{plugin}[grants]\nenv = {many:?}\n"), "grants.env has 65 entries"),
+            (
+                format!("{plugin}[instances]\nsnapshot = true\n[grants]\nsecrets = ['a']\n"),
+                "instances.snapshot keeps on disk",
+            ),
             (format!("{minimal}{graph}[limits]\nmemory = '8GiB'\n"), "limits.memory"),
             (format!("{minimal}{graph}[limits]\ntimeout = '0s'\n"), "limits.timeout"),
             (format!("{minimal}{graph}[model2]\n"), "model2"),

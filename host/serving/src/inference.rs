@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
+use vespid_engine::Callers;
 use vespid_types::{Deadline, End, Error, ErrorCode, Request, Response, Result, Stage, Timeline};
 
 use crate::model::{Pieces, ReadyModel, rows};
@@ -106,8 +107,8 @@ impl Inference {
         let route = predictor.catalog().route(model.name());
         let copy = route.as_ref().and_then(|route| route.copy(&request));
         let answered = match self.keeper(&request) {
-            Some(keeper) => keeper.predict(request, 0, timeline).await,
-            None => model.predict(request, 0, timeline).await,
+            Some(keeper) => keeper.predict(request, Callers::default(), timeline).await,
+            None => model.predict(request, Callers::default(), timeline).await,
         };
         if let Some(copy) = copy {
             copy.send(predictor, &answered);
@@ -127,9 +128,9 @@ impl Inference {
     }
 
     /// The same for a request that a plugin makes. The call that led to it has been admitted, and so is this one with it.
-    pub(crate) async fn nested(&self, request: Request, depth: u8) -> Result<Response> {
+    pub(crate) async fn nested(&self, request: Request, callers: Callers) -> Result<Response> {
         self.0.asked(&request);
-        self.0.ended(self.0.model.predict(request, depth, &self.0.timeline).await)
+        self.0.ended(self.0.model.predict(request, callers, &self.0.timeline).await)
     }
 
     /// Has the model answer in as many responses as it has: one, unless it is [decoupled](ReadyModel::is_decoupled). Each is

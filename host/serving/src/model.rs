@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use vespid_engine::{Call, Plugin, PluginUsage, Responses};
+use vespid_engine::{Call, Callers, Plugin, PluginUsage, Responses};
 use vespid_nn::{Graphs, LaneUsage, LoadedGraph};
-use vespid_package::{Manifest, VersionPolicy};
+use vespid_package::{Manifest, Verified, VersionPolicy};
 use vespid_types::{
     Deadline, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response, Result,
     SequenceId, Signature, Spent, Stage, Timeline, Version,
@@ -43,6 +43,8 @@ pub struct ReadyModel {
     /// When it was last asked, in milliseconds since [`EPOCH`].
     used: AtomicU64,
     parts: Parts,
+    /// The package, where it is this one's alone, and its plugin reads files of it.
+    package: Option<Box<Verified>>,
 }
 
 /// What the uses of models are dated from.
@@ -128,6 +130,12 @@ impl ReadyModel {
     /// The same, loaded with something in place of `model.toml`.
     pub(crate) fn overridden_by(mut self, versions: VersionPolicy) -> Self {
         self.overridden = Some(versions);
+        self
+    }
+
+    /// The same, of a package that is in no store: its folder is there as long as this needs it.
+    pub(crate) fn out_of(mut self, package: Verified) -> Self {
+        self.package = self.manifest.grants.folder.is_some().then(|| Box::new(package));
         self
     }
 
@@ -217,11 +225,11 @@ impl ReadyModel {
         }
     }
 
-    /// Checks, runs and checks again. `depth` counts the models that led to this call.
+    /// Checks, runs and checks again. `callers` are the models that led to this call.
     pub(crate) async fn predict(
         &self,
         request: Request,
-        depth: u8,
+        callers: Callers,
         timeline: &Arc<Timeline>,
     ) -> Result<Response> {
         let deadline = self.check(&request)?;
@@ -229,7 +237,7 @@ impl ReadyModel {
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
                 let sequence = request.sequence.clone();
-                let call = call(request, deadline, depth, timeline);
+                let call = call(request, deadline, callers, timeline);
                 let answer = match (&self.sequences, &sequence) {
                     (Some(sequences), Some(sequence)) => sequences.call(plugin, sequence, call).await?,
                     _ => plugin.call(call).await?,
@@ -256,7 +264,7 @@ impl ReadyModel {
         let Body::Plugin(plugin) = &self.body else {
             return Err(Error::internal("a graph has one response"));
         };
-        let responses = plugin.stream(call(request, deadline, 0, timeline)).await?;
+        let responses = plugin.stream(call(request, deadline, Callers::default(), timeline)).await?;
         Ok(Pieces { responses: Some(responses), id, requested, deadline, model: self })
     }
 
@@ -374,10 +382,10 @@ pub(crate) fn rows(request: &Request) -> u64 {
     request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1)
 }
 
-fn call(request: Request, deadline: Deadline, depth: u8, timeline: &Arc<Timeline>) -> Call {
+fn call(request: Request, deadline: Deadline, callers: Callers, timeline: &Arc<Timeline>) -> Call {
     let Request { id, parameters, inputs, outputs, priority, sequence, .. } = request;
     let timeline = Arc::clone(timeline);
-    Call { id, deadline, priority, depth, inputs, outputs, parameters, sequence, timeline }
+    Call { id, deadline, priority, callers, inputs, outputs, parameters, sequence, timeline }
 }
 
 async fn compute(

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vespid_engine::Peers;
+use vespid_engine::{Callers, Peers};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, Entry, Found, IndexEntry};
@@ -219,7 +219,7 @@ impl Predictor {
     /// Answers a request that nobody waits for, and that is not counted among those in flight.
     pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
         let model = self.resolve(&request.model).await?;
-        self.begin(model, Timeline::default()).nested(request, 0).await
+        self.begin(model, Timeline::default()).nested(request, Callers::default()).await
     }
 
     /// Says what loads models that are not.
@@ -244,7 +244,7 @@ impl Peers for WeakPredictor {
     fn infer(
         &self,
         request: Request,
-        depth: u8,
+        callers: Callers,
         cause: &Arc<Timeline>,
     ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + '_>> {
         let timeline = cause.child();
@@ -256,7 +256,8 @@ impl Peers for WeakPredictor {
             // The call that leads here has been admitted, and so is this one with it.
             let predictor = Predictor(inner);
             let model = predictor.resolve(&request.model).await?;
-            predictor.begin(model, timeline).nested(request, depth).await
+            callers.check(model.name(), model.version())?;
+            predictor.begin(model, timeline).nested(request, callers).await
         })
     }
 }

@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use vespid_engine::Engine;
 use vespid_nn::Backends;
-use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store, Traffic, Verified};
+use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store, Traffic, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
 use crate::memory::Ledger;
@@ -56,6 +56,8 @@ pub struct RepositoryOptions {
     pub backends: Backends,
     /// How large an uploaded package may be.
     pub max_package: ByteSize,
+    /// What models may reach outside of their sandboxes.
+    pub permissions: Permissions,
     /// What reads the recorded cases that `[[warmup]]` names.
     pub cases: CaseReader,
     /// When the store's models are loaded.
@@ -74,6 +76,7 @@ impl RepositoryOptions {
             engine,
             backends,
             max_package: ByteSize::gib(1),
+            permissions: Permissions::default(),
             cases,
             loading: Loading::default(),
             memory: None,
@@ -143,12 +146,13 @@ impl Repository {
     /// # Errors
     /// Where the store cannot be listed.
     pub async fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
-        let RepositoryOptions { engine, backends, max_package, cases, loading, memory, control } = options;
+        let RepositoryOptions { engine, backends, max_package, permissions, cases, loading, memory, control } =
+            options;
         let listed = store.list().await?;
         let ledger = Ledger::default();
         let shared = Arc::new(Shared {
             store: Arc::new(store),
-            workshop: Arc::new(Workshop::new(engine, backends, ledger.clone())),
+            workshop: Arc::new(Workshop::new(engine, backends, permissions, ledger.clone())),
             ledger,
             predictor: predictor.clone(),
             limits: ArchiveLimits { size: max_package, entries: 1024 },
@@ -217,10 +221,13 @@ impl Repository {
             .await
             .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
         self.shared.check_fits(&ready)?;
-        let ready = Arc::new(ready);
+        // One that reads files of its package is to read those that stay.
+        let ready = package.manifest().grants.folder.is_none().then(|| Arc::new(ready));
+        let again = ready.is_none();
         let package = Box::new(package);
         let _turn = self.shared.turns.take(&name).await;
-        self.ask(|reply| Command::Commit { package, ready, reply }).await
+        self.ask(|reply| Command::Commit { package, ready, reply }).await?;
+        if again { self.reconcile(&name).await } else { Ok(()) }
     }
 
     /// Removes a version. Requests that it is answering end first; new ones are refused from now on.

@@ -170,7 +170,7 @@ impl LogSettings {
         let own = || ["vespid", "plugin"].iter().any(|own| line.target().starts_with(own));
         match *line.level() {
             tracing::Level::ERROR => self.error,
-            tracing::Level::WARN => self.warning,
+            tracing::Level::WARN => self.warning && !line.target().starts_with("wasmtime_wasi_http"),
             tracing::Level::INFO => self.info && !line.target().starts_with("ort"),
             tracing::Level::DEBUG => self.verbose >= 1 && own(),
             tracing::Level::TRACE => self.verbose >= 2 && own(),
@@ -178,8 +178,9 @@ impl LogSettings {
     }
 }
 
-/// What is written where nobody says it. ONNX Runtime tells at length of each graph that it loads.
-const DEFAULT: &str = "info,ort=warn";
+/// What is written where nobody says it. ONNX Runtime tells at length of each graph that it loads, and `wasi:http` of each
+/// request of a plugin that is none, as often as there is one.
+const DEFAULT: &str = "info,ort=warn,wasmtime_wasi_http=error";
 const VARIABLE: &str = "VESPID_LOG";
 
 fn from_environment() -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {

@@ -61,7 +61,7 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
         memory_limit: ByteSize::mib(64),
         instances: Default::default(),
         snapshot: None,
-        granted_models: Default::default(),
+        grants: Default::default(),
         peers: None,
     };
     Plugin::compile(engine, component, context).unwrap()
@@ -82,7 +82,7 @@ fn call(inputs: Vec<NamedTensor>) -> Call {
         deadline,
         priority: Priority::ONLINE,
         sequence: None,
-        depth: 0,
+        callers: Default::default(),
         inputs,
         outputs: vec![],
         parameters: Parameters::new(),

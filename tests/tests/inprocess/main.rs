@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod composition;
 mod copies;
 mod grpc;
 mod instances;

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
-use vespid_engine::{Code, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions};
+use vespid_engine::{
+    Assets, Callers, Code, Engine, EngineError, Grants, Peers, Plugin, PluginContext, PoolOptions,
+};
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions, LoadedGraph};
-use vespid_package::{Batching, GraphManifest, Manifest, PackagePath, Warmup};
+use vespid_package::{Batching, Granted, GraphManifest, Manifest, PackagePath, Permissions, Warmup};
 use vespid_types::{
     Deadline, Device, Digest, Error, ErrorCode, ModelRef, Request, Result, Signature, Timeline,
 };
@@ -49,6 +51,7 @@ impl Files {
 pub(crate) struct Workshop {
     engine: Engine,
     backends: Backends,
+    permissions: Permissions,
     ledger: Ledger,
     codes: Shelf<Digest, Part<Code>>,
     graphs: Shelf<GraphKey, Part<LoadedGraph>>,
@@ -58,8 +61,9 @@ pub(crate) struct Workshop {
 type GraphKey = (Digest, Option<Digest>, String);
 
 impl Workshop {
-    pub(crate) fn new(engine: Engine, backends: Backends, ledger: Ledger) -> Self {
-        Self { engine, backends, ledger, codes: Shelf::default(), graphs: Shelf::default() }
+    pub(crate) fn new(engine: Engine, backends: Backends, permissions: Permissions, ledger: Ledger) -> Self {
+        let (codes, graphs) = (Shelf::default(), Shelf::default());
+        Self { engine, backends, permissions, ledger, codes, graphs }
     }
 
     fn part<T>(&self, thing: T, bytes: u64) -> Part<T> {
@@ -154,6 +158,7 @@ impl CompiledModel {
         files: Files,
         peers: Arc<dyn Peers>,
     ) -> Result<Self> {
+        let granted = workshop.permissions.grant(&manifest)?;
         let mut parts = Parts::default();
         let load = |graph: &GraphManifest| {
             let part = workshop.graph(graph, &files)?;
@@ -165,7 +170,7 @@ impl CompiledModel {
         let first = manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).cloned();
         let (body, platform) = match (&manifest.plugin, graphs.single()) {
             (Some(file), _) => {
-                let context = context(&manifest, &graphs, peers);
+                let context = context(&manifest, &graphs, grants(granted, &files.dir)?, peers);
                 let (plugin, code) = workshop.plugin(file, &files, context)?;
                 parts.0.push(code);
                 if manifest.sequences.is_some() && !plugin.can_be_held() {
@@ -225,6 +230,7 @@ impl CompiledModel {
             since: SystemTime::now(),
             used: AtomicU64::default(),
             parts,
+            package: None,
         };
         model.touch();
         Ok(DescribedModel { model, dir })
@@ -250,14 +256,20 @@ impl DescribedModel {
             let request = read(&dir.join(case), target).map_err(failed)?;
             for _ in 0..count.get() {
                 let timeline = Arc::new(Timeline::default());
-                model.predict(request.clone(), 0, &timeline).await.map_err(failed)?;
+                model.predict(request.clone(), Callers::default(), &timeline).await.map_err(failed)?;
             }
         }
         Ok(model)
     }
 }
 
-fn context(manifest: &Manifest, graphs: &Graphs, peers: Arc<dyn Peers>) -> PluginContext {
+fn grants(granted: Granted, dir: &Path) -> Result<Grants> {
+    let Granted { models, http, env, secrets, folder } = granted;
+    let folder = folder.map(|folder| Assets::open(&dir.join(folder))).transpose()?;
+    Ok(Grants { models, http, env, secrets, folder })
+}
+
+fn context(manifest: &Manifest, graphs: &Graphs, grants: Grants, peers: Arc<dyn Peers>) -> PluginContext {
     PluginContext {
         model: manifest.name.clone(),
         version: manifest.version,
@@ -267,7 +279,7 @@ fn context(manifest: &Manifest, graphs: &Graphs, peers: Arc<dyn Peers>) -> Plugi
         memory_limit: manifest.limits.memory,
         instances: PoolOptions { warm: manifest.instances.warm, max_calls: manifest.instances.max_calls },
         snapshot: manifest.instances.snapshot.then_some(DESCRIBE_TIMEOUT),
-        granted_models: manifest.granted_models.clone(),
+        grants,
         peers: Some(peers),
     }
 }

@@ -170,8 +170,8 @@ impl How {
         let overrides = self.overrides.clone().unwrap_or_default();
         let manifest = overrides.apply(package.manifest().clone(), &package.dir())?;
         let ready = shared.load(manifest, files_of(&package)).await?;
-        // What it needs of the files is in memory; the package is dropped here, and its folder with it.
-        Ok(ready.overridden_by(overrides.versions))
+        // Of most packages all that is needed is in memory: they are dropped here, and their folders with them.
+        Ok(ready.overridden_by(overrides.versions).out_of(package))
     }
 }
 

@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     Commit {
         package: Box<Verified>,
-        ready: Arc<ReadyModel>,
+        /// None where it is to be loaded from its place.
+        ready: Option<Arc<ReadyModel>>,
         reply: Reply<()>,
     },
     Remove {
@@ -233,11 +234,16 @@ fn woken(
     }
 }
 
-async fn commit(shared: &Shared, package: Verified, ready: Arc<ReadyModel>) -> Result<()> {
+async fn commit(shared: &Shared, package: Verified, ready: Option<Arc<ReadyModel>>) -> Result<()> {
     let Stored { name, version, .. } = shared.store.commit(package).await?;
-    put(shared, ready);
-    reconcile::retire(shared.predictor.catalog(), &name);
-    tracing::info!(model = %name, %version, "ready");
+    match ready {
+        Some(ready) => {
+            put(shared, ready);
+            reconcile::retire(shared.predictor.catalog(), &name);
+            tracing::info!(model = %name, %version, "ready");
+        }
+        None => reconcile::found(shared.predictor.catalog(), &name, &[version], true),
+    }
     Ok(())
 }
 
