@@ -36,8 +36,12 @@ impl Host {
         let options = EngineOptions { code_cache: store.code_cache(), max_instances: 256 };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-        let options =
-            RepositoryOptions { engine, backends: graphs::backends(), max_package: ByteSize::gib(1) };
+        let options = RepositoryOptions {
+            engine,
+            backends: graphs::backends(),
+            max_package: ByteSize::gib(1),
+            permissions: Default::default(),
+        };
         let repository = {
             let _in = runtime.enter();
             Repository::start(store, predictor.clone(), options).unwrap()
