@@ -45,7 +45,12 @@ impl Allowing {
         let file = files.path().join("grants.toml");
         fs::write(&file, grants).unwrap();
         let home = Home::default();
-        let own = [("TEST_REGION", "eu-central"), ("VESPID_LOG", "trace"), ("UNASKED", "x")];
+        let own = [
+            ("TEST_REGION", "eu-central"),
+            ("VESPID_LOG", "trace,wasmtime_wasi_http=trace"),
+            ("SSL_CERT_DIR", ""),
+            ("UNASKED", "x"),
+        ];
         let variables = [&own, variables].concat();
         let server = home.start_in(&["--grants", file.to_str().unwrap()], &variables);
         Self { server, _home: home, _files: files }
@@ -154,6 +159,11 @@ fn a_host_over_tls_needs_a_certificate_that_the_system_trusts() {
     for answer in told("other-ca.pem") {
         answer.assert_error(503, "the host's certificate is not trusted");
     }
+    let nothing = tempfile::NamedTempFile::new().unwrap();
+    let nobody = [("SSL_CERT_FILE", nothing.path().to_str().unwrap())];
+    let trusting_nobody = Allowing::trusting(&hosts, &nobody);
+    let answer = trusting_nobody.server.upload("outside", "1", &asking_for(&hosts).to_tar());
+    answer.assert_error(400, "install the system's root certificates");
 }
 
 #[test]
