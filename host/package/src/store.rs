@@ -30,7 +30,7 @@ use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use vespid_types::{Digest, ModelName, Version};
 
 pub use self::location::StoreLocation;
@@ -70,6 +70,9 @@ pub struct Store {
     folder: Option<PathBuf>,
     /// Whether the cache is the store's own folder, so that its blobs are the store's.
     in_place: bool,
+    /// Held while blobs of the cache are gathered that no package's folder has yet. They are cleared by whoever gets it
+    /// alone, and at once.
+    gathering: RwLock<()>,
     /// Room for versions that are being fetched.
     fetching: Semaphore,
     /// The blobs of records that have been read, so that they are read once.
@@ -179,6 +182,7 @@ impl Store {
             cache: Arc::new(cache),
             folder,
             in_place,
+            gathering: RwLock::default(),
             fetching: Semaphore::new(FETCHES),
             known: Mutex::default(),
         })

@@ -42,6 +42,7 @@ impl Store {
     }
 
     async fn write(&self, package: Verified, record: &Record, config: Bytes) -> Result<Stored, PackageError> {
+        let _gathering = self.gathering.read().await;
         let manifest = package.manifest().clone();
         let (name, version) = (manifest.name.clone(), manifest.version);
         let (cache, adopted) = (Arc::clone(&self.cache), record.clone());

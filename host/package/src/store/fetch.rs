@@ -33,6 +33,7 @@ impl Store {
     pub async fn fetch(&self, name: &ModelName, version: Version) -> Result<Stored, PackageError> {
         // It is closed never; and where it was, there would be as much room as one likes.
         let _room = self.fetching.acquire().await.ok();
+        let _gathering = self.gathering.read().await;
         let Some((record, stamp)) = self.read_record(name, version).await? else {
             let files = self.find(folder_path(name, version)).await?.remove(&(name.clone(), version));
             let not_found = || PackageError::NotFound { name: name.clone(), version };

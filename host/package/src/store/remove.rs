@@ -58,12 +58,15 @@ impl Store {
         let Some(record) = record else { return self.sweep().await };
         let digests = record.blobs().into_iter().map(|(_, blob)| blob.digest).collect();
         self.remove_blobs(digests).await?;
-        let (cache, record, in_place) = (Arc::clone(&self.cache), record.clone(), self.in_place);
-        blocking(move || {
-            cache.forget(&record)?;
-            if in_place { Ok(()) } else { cache.forget_blobs(&record) }
-        })
-        .await
+        let (cache, forgotten) = (Arc::clone(&self.cache), record.clone());
+        blocking(move || cache.forget(&forgotten)).await?;
+        // The blobs of a folder's own cache are the store's. Of another, what is in the way of somebody's work stays until
+        // it has not been used for long enough.
+        if let (false, Ok(_alone)) = (self.in_place, self.gathering.try_write()) {
+            let (cache, forgotten) = (Arc::clone(&self.cache), record.clone());
+            return blocking(move || cache.forget_blobs(&forgotten)).await;
+        }
+        Ok(())
     }
 
     /// Removes what uploads that came to nothing have left: the blobs that no record names.
