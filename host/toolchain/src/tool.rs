@@ -105,12 +105,19 @@ impl Tool {
     /// What is missing and how to get it, or what the package's client says.
     pub fn ensure(self, progress: &mut dyn FnMut(&str)) -> Result<Installed, ToolchainError> {
         match self {
-            Self::ComponentizePy => self.install(&self.folder()?, progress, install_componentize_py)?,
+            Self::ComponentizePy => {
+                self.install(&self.to_string(), &self.folder()?, progress, install_componentize_py)?;
+            }
             Self::ComponentizeQjs => {
                 if node().is_none() {
-                    self.install(&own_node_folder()?, progress, install_node)?;
+                    self.install(
+                        "Node.js, for there is none on the path",
+                        &own_node_folder()?,
+                        progress,
+                        install_node,
+                    )?;
                 }
-                self.install(&self.folder()?, progress, install_componentize_qjs)?;
+                self.install(&self.to_string(), &self.folder()?, progress, install_componentize_qjs)?;
             }
         }
         self.find()
@@ -120,9 +127,10 @@ impl Tool {
         Ok(tools()?.join(format!("{}-{}", self.name(), self.version())))
     }
 
-    /// Has `fill` fill a folder that then becomes `place`, unless that is there.
+    /// Has `fill` fill a folder with `what` that then becomes `place`, unless that is there.
     fn install(
         self,
+        what: &str,
         place: &Path,
         progress: &mut dyn FnMut(&str),
         fill: fn(&Run<'_>, &Path) -> Result<(), ToolchainError>,
@@ -141,7 +149,7 @@ impl Tool {
         let scratch = parent.join("unfinished");
         remove(&scratch).map_err(failed)?;
         fs::create_dir(&scratch).map_err(failed)?;
-        progress(&format!("installing {} {}, once", self.name(), self.version()));
+        progress(&format!("installing {what} (once)"));
         let content = scratch.join("content");
         fill(&Run { tool: self, scratch: &scratch }, &content)?;
         fs::rename(&content, place).map_err(failed)?;
@@ -359,7 +367,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let mut told = Vec::new();
         let never: fn(&Run<'_>, &Path) -> Result<(), ToolchainError> = |_, _| panic!("nothing is to be done");
-        Tool::ComponentizePy.install(&folder, &mut |line| told.push(line.to_owned()), never).unwrap();
+        Tool::ComponentizePy.install("it", &folder, &mut |line| told.push(line.to_owned()), never).unwrap();
         assert!(told.is_empty());
         fs::remove_dir_all(folder).unwrap();
     }

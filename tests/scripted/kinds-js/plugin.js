@@ -53,9 +53,11 @@ const actions = {
   graph() {
     new Graph("none");
   },
-  infer({ inputs }) {
-    const { OUTPUT0 } = infer("simple-string", { INPUT0: inputs.INPUT0, INPUT1: inputs.INPUT1 });
-    return said(...OUTPUT0.strings());
+  infer() {
+    const numbers = new Tensor("BYTES", [1, 16], [...Array(16).keys()].map(String));
+    const ones = new Tensor("BYTES", [1, 16], Array(16).fill("1"));
+    const { OUTPUT0 } = infer("simple_string", { INPUT0: numbers, INPUT1: ones });
+    return { said: Tensor.fromRaw(OUTPUT0.datatype, OUTPUT0.shape.slice(1), OUTPUT0.data()) };
   },
   denied() {
     infer("iris", {});

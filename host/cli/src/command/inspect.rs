@@ -9,11 +9,14 @@ use clap::Args;
 use comfy_table::Cell;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use vespid_types::{Signature, TensorSpec};
 
+use super::build;
 use crate::args::Output;
 use crate::failure::{Failure, Hint};
 use crate::local::{Libraries, Local};
+use crate::pack;
 use crate::predict::shape;
 use crate::source::Package;
 use crate::ui;
@@ -147,17 +150,16 @@ impl Subject {
         if path.extension().is_some_and(|extension| extension == "wasm") {
             return Ok(Self::component(path)?);
         }
-        let package = Package::open(path)?;
+        let packed = packed(path)?;
+        let path = packed.as_ref().map_or(path.to_owned(), |folder| folder.path().join(PACKED));
+        let package = Package::open(&path)?;
         let text = package.files.get(&crate::manifest::FILE.parse()?);
         let text = String::from_utf8_lossy(text.map(|text| &text[..]).unwrap_or_default()).into_owned();
         let manifest = vespid_package::Manifest::parse(&text)?;
         let grants = Grants { models: manifest.granted_models.iter().map(ToString::to_string).collect() };
-        let archive = if path.is_dir() {
-            None
-        } else {
-            let content = fs::read(path)?;
-            Some(Archive { size: content.len() as u64, sha256: hex::encode(Sha256::digest(&content)) })
-        };
+        let content = fs::read(&path)?;
+        let archive =
+            Some(Archive { size: content.len() as u64, sha256: hex::encode(Sha256::digest(&content)) });
         let code = package.code().cloned();
         Ok(Self { package, named: true, archive, code, grants })
     }
@@ -177,6 +179,21 @@ impl Subject {
         };
         Ok(Self { package, named: false, archive: None, code: Some(code), grants: Grants::default() })
     }
+}
+
+/// The package's name in a folder of its own.
+const PACKED: &str = "package.tar";
+
+/// The package that `vespid build` makes of a folder; none where the path is that of a package.
+fn packed(path: &Path) -> Result<Option<TempDir>, Failure> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let (_, contents) = build::collect(path)?;
+    let folder = tempfile::tempdir()
+        .hint("there is no place for a temporary file", "check that the folder TMPDIR can be written to")?;
+    pack::write(&contents, &folder.path().join(PACKED))?;
+    Ok(Some(folder))
 }
 
 fn entry(path: &str, content: &Bytes) -> FileEntry {
