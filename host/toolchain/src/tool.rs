@@ -171,7 +171,7 @@ impl Installed {
         match self.tool {
             Tool::ComponentizePy => {
                 const RUN: &str = "import sys; from componentize_py import script; sys.argv[0] = 'componentize-py'; sys.exit(script())";
-                command.args(["-c", RUN]).env("PYTHONPATH", &self.folder);
+                command.args(["-s", "-c", RUN]).env("PYTHONPATH", &self.folder);
                 // It would look for the user's own packages there, and take all of them in.
                 command.env_remove("VIRTUAL_ENV").env_remove("PYTHONHOME");
                 command.env("PYTHONDONTWRITEBYTECODE", "1");

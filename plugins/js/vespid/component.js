@@ -1,5 +1,6 @@
 // What the component exports: plugin.js, as the host calls it. `vespid build` names this file; a plugin does not.
 
+import host from "vespid:model/host@0.1.0";
 import { PluginError, Response, Tensor, log } from "./index.js";
 
 globalThis.console = { ...log, log: log.info };
@@ -12,8 +13,29 @@ const CODES = {
   DEADLINE_EXCEEDED: "deadline-exceeded",
 };
 
+let begun = false;
+
+/** Once in each instance: QuickJS has drawn its seed when the plugin was built, and all would draw the same numbers. */
+function begin() {
+  begun = true;
+  const now = Date.now();
+  // sfc32, which is no more fit for secrets than Math.random is anywhere.
+  let [a, b, c, counter] = [now | 0, (now / 2 ** 32) | 0, host.remaining() | 0, 1];
+  const draw = () => {
+    const sum = (((a + b) | 0) + counter) | 0;
+    counter = (counter + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + sum) | 0;
+    return sum >>> 0;
+  };
+  for (let round = 0; round < 12; round++) draw();
+  Math.random = () => ((draw() >>> 5) * 2 ** 26 + (draw() >>> 6)) / 2 ** 53;
+}
+
 /** Turns what the plugin throws into what the caller is told, and the log what is a mistake of the plugin's. */
 function answering(work) {
+  if (!begun) begin();
   try {
     return work();
   } catch (error) {

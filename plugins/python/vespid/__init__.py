@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import componentize_py_runtime as _runtime
 from componentize_py_types import Err, Ok
@@ -27,7 +27,30 @@ from wit_world.imports import graph as _graph
 from wit_world.imports import host as _host
 from wit_world.imports import tensors as _tensors
 from wit_world.imports import types as _types
-from wit_world.imports.tensors import Datatype
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+    class Datatype(Enum):
+        """The datatypes of the Open Inference Protocol."""
+
+        # The bindings, from which it is otherwise, are made when the plugin is built, where no editor sees them.
+        BOOL = 0
+        UINT8 = 1
+        UINT16 = 2
+        UINT32 = 3
+        UINT64 = 4
+        INT8 = 5
+        INT16 = 6
+        INT32 = 7
+        INT64 = 8
+        FP16 = 9
+        BF16 = 10
+        FP32 = 11
+        FP64 = 12
+        BYTES = 13
+else:
+    from wit_world.imports.tensors import Datatype
 
 __all__ = [
     "ANY", "BF16", "BOOL", "BYTES", "Datatype", "Error", "FP16", "FP32", "FP64", "Graph", "INT16", "INT32", "INT64", "INT8",

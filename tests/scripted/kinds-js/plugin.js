@@ -75,6 +75,7 @@ const actions = {
     sleep(0.05);
     return said(Date.now() - begun >= 49, 0 < remaining() && remaining() <= left - 0.05);
   },
+  random: () => said(Math.random()),
   rows({ inputs }) {
     const sums = [...inputs.int32.rows()].map((row) => row.reduce((sum, value) => sum + value));
     return said(...sums, inputs.int32.read(0, 4).join() === "1,0,0,0");

@@ -1,5 +1,6 @@
 """Does all that the SDK can: see ../README.md."""
 
+import random
 import time
 
 from vespid import (
@@ -105,6 +106,10 @@ def do_wait(request: Request):
     begun, left = time.monotonic(), remaining()
     sleep(0.05)
     return said(time.monotonic() - begun >= 0.05, 0 < remaining() <= left - 0.05)
+
+
+def do_random(request: Request):
+    return said(random.random())
 
 
 def do_rows(request: Request):

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::thread;
 
 use serde_json::{Value, json};
+use vespid_tests::archive::Archive;
 use vespid_tests::built::package;
 use vespid_tests::cli;
 use vespid_tests::oip::{output, request};
@@ -67,6 +68,13 @@ fn other_models_the_log_kept_instances_and_pieces() {
         let failed = String::from_utf8(server.post(&path, &json!({"pieces": 9})).body).unwrap();
         let pieces: Vec<&str> = failed.split_terminator("\n\n").collect();
         assert!(pieces.len() == 6 && pieces[5].contains("five pieces are enough"), "{failed}");
+
+        // Each instance begins with the memory of the build, and yet not with its random numbers.
+        let fresh = Archive::built(model).version("2").manifest("warm = 2", "warm = 0");
+        assert_eq!(server.upload(model, "2", &fresh.to_tar()).status, 201);
+        let [one, two] =
+            [(); 2].map(|()| output(&server.infer(model, &does("random")), "said")["data"].clone());
+        assert_ne!(one, two);
     }
 }
 
