@@ -2,8 +2,11 @@
 
 pub(crate) mod build;
 pub(crate) mod delete;
+pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod new;
 pub(crate) mod push;
 pub(crate) mod traffic;
+pub(crate) mod test;

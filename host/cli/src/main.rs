@@ -9,8 +9,10 @@ mod args;
 mod bench;
 mod client;
 mod command;
+mod embedded;
 mod failure;
 mod guest;
+mod local;
 mod manifest;
 mod oip;
 mod onnxruntime;
@@ -18,6 +20,7 @@ mod openvino;
 mod pack;
 mod predict;
 mod serve;
+mod source;
 mod ui;
 
 use std::process::ExitCode;
@@ -32,6 +35,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),
+        Command::Test(args) => command::test::run(&args),
+        Command::Dev(args) => command::dev::run(&args),
+        Command::Inspect(args) => command::inspect::run(&args),
         Command::Push(args) => command::push::run(&args),
         Command::Traffic(args) => command::traffic::run(&args),
         Command::Delete(args) => command::delete::run(&args),

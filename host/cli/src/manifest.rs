@@ -44,6 +44,11 @@ impl Manifest {
         Ok(Self { name: manifest.name, version: manifest.version, plugin, files, folder })
     }
 
+    /// Whether the package holds this file besides its plugin.
+    pub(crate) fn holds(&self, file: &str) -> bool {
+        self.files.iter().any(|held| held == file)
+    }
+
     /// Reads the manifest of a model's folder; returns it with its text, which goes into the package unchanged.
     pub(crate) fn read(folder: &Path) -> Result<(Self, String), Failure> {
         let path = folder.join(FILE);

@@ -33,6 +33,10 @@ const TICK: Duration = Duration::from_millis(2);
 
 /// Instances that there may be at once besides those of callers.
 const OWN: u32 = 4;
+/// What a component may be made of.
+const CORE_INSTANCES: u32 = 64;
+const MEMORIES: u32 = 2;
+const TABLES: u32 = 16;
 
 /// What an [`Engine`] is made from.
 #[derive(Clone, Debug)]
@@ -229,13 +233,15 @@ fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_stacks(instances)
-        // A component is made of a main module, shims, and where it uses WASI 0.1 an adapter.
-        .total_core_instances(instances.saturating_mul(8))
-        .max_core_instances_per_component(64)
-        .total_memories(instances.saturating_mul(2))
-        .max_memories_per_component(8)
-        .total_tables(instances.saturating_mul(8))
-        .max_tables_per_component(64)
+        // As many for each call as a component may have, so that no plugin can use up what others need. A component is made of
+        // a main module, shims, and where it uses WASI 0.1 an adapter; one of Python of 14 modules, with one memory and two
+        // tables. Core instances are counted and not reserved; a table takes half a MiB of address space.
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .max_memories_per_component(MEMORIES)
+        .total_tables(instances.saturating_mul(TABLES))
+        .max_tables_per_component(TABLES)
         // Generous, for interpreters compiled to WebAssembly have large tables and instances.
         .table_elements(1 << 16)
         .max_core_instance_size(4 << 20)

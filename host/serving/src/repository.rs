@@ -1,8 +1,8 @@
 //! The repository: packages come in, are compiled, become ready, are taken out of service and brought back, and go.
 //!
-//! Contract: one task owns the store and writes the catalog; [`Repository`] reaches it by a bounded channel. A package is
-//! received, verified, compiled, described and warmed up before the task puts it in its place, and is in the catalog when
-//! it is: at no time is a half-made version visible, and one that fails leaves those that serve as they are. What changes
+//! Contract: one task writes the catalog; [`Repository`] reaches it by a bounded channel. A package is
+//! received, verified, compiled, described and warmed up before it is put in its place, and is in the catalog when it
+//! is: at no time is a half-made version visible, and one that fails leaves those that serve as they are. What changes
 //! one model comes one after the other. Where a [memory budget](RepositoryOptions::memory) is set, the version that was
 //! asked longest ago is dropped from memory when it is exceeded, and loaded again when it is asked. Cost: at most two
 //! packages compile at once, on blocking threads.
@@ -36,7 +36,7 @@ use crate::model::{CaseReader, CompiledModel, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
 
 pub use follow::DEFAULT_POLL;
-use load::Turns;
+use load::{Turns, run};
 pub use load::{Agreement, LoadOptions};
 use task::Command;
 use wake::{Waker, Wakings};
@@ -221,13 +221,23 @@ impl Repository {
             .await
             .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
         self.shared.check_fits(&ready)?;
-        // One that reads files of its package is to read those that stay.
-        let ready = package.manifest().grants.folder.is_none().then(|| Arc::new(ready));
-        let again = ready.is_none();
-        let package = Box::new(package);
+        let repository = self.clone();
+        run(async move { repository.put(package, ready).await }).await
+    }
+
+    /// Puts a package in its place, and into service.
+    async fn put(&self, package: Verified, ready: ReadyModel) -> Result<()> {
+        let Manifest { name, version, grants, .. } = package.manifest().clone();
         let _turn = self.shared.turns.take(&name).await;
-        self.ask(|reply| Command::Commit { package, ready, reply }).await?;
-        if again { self.reconcile(&name).await } else { Ok(()) }
+        self.shared.store.commit(package).await?;
+        if grants.folder.is_none() {
+            let ready = Arc::new(ready);
+            return self.ask(|reply| Command::Committed { ready, reply }).await;
+        }
+        // One that reads files of its package is to read those that stay.
+        let versions = vec![version];
+        self.ask(|reply| Command::Found { name: name.clone(), versions, served: true, reply }).await?;
+        self.reconcile(&name).await
     }
 
     /// Removes a version. Requests that it is answering end first; new ones are refused from now on.
@@ -235,9 +245,16 @@ impl Repository {
     /// # Errors
     /// `NOT_FOUND`, or what the store says.
     pub async fn remove(&self, name: ModelName, version: Version) -> Result<()> {
-        let _turn = self.shared.turns.take(&name).await;
-        self.ask(|reply| Command::Remove { name: name.clone(), version, reply }).await?;
-        self.reconcile(&name).await
+        let repository = self.clone();
+        run(async move {
+            let _turn = repository.shared.turns.take(&name).await;
+            repository.shared.store.remove(&name, version).await?;
+            let versions = vec![version];
+            repository.ask(|reply| Command::Gone { name: name.clone(), versions, reply }).await?;
+            tracing::info!(model = %name, %version, "removed");
+            repository.reconcile(&name).await
+        })
+        .await
     }
 
     /// How a model's versions are served, and its traffic is led to them.

@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod authoring;
 mod backends;
 mod bench;
 mod buckets;

@@ -1,11 +1,12 @@
 //! `vespid build`: compiles a plugin and packs a model's folder into one file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use vespid_ingress::cases::{self, Case};
 
 use crate::failure::{Failure, Hint};
 use crate::guest;
@@ -18,14 +19,18 @@ Examples:
   vespid build scaler                        writes ./scaler-1.tar
   vespid build scaler --output /srv/s.tar
 
-The package holds model.toml and what it names: the component, the graphs, the files of grants.folder, and nothing else. Equal contents \
-give equal bytes.";
+The folder's files say what language the plugin is in: Cargo.toml for Rust, plugin.py for Python, plugin.js for JavaScript; \
+with none of them the .wasm that model.toml names is taken as it is. What makes components of Python and JavaScript is \
+installed into the user's cache on first use, and a component that was made of the same source before is taken from there.
+
+The package holds model.toml and what it names (the component, graphs, labels, the files of grants.folder), the recorded \
+cases, and nothing else. Equal contents give equal bytes.";
 
 /// Compile a model's plugin and pack its folder into one file
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct BuildArgs {
-    /// The model's folder: model.toml, the graphs, and where there is a plugin its Cargo project or its .wasm file
+    /// The model's folder: model.toml, the graphs, and where there is a plugin its source or its .wasm file
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Where the package goes [default: NAME-VERSION.tar here]
@@ -68,13 +73,57 @@ pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
         )?;
         files.extend(found.into_iter().map(|file| (file.to_string(), folder.join(&file))));
     }
+    for (name, path) in cases(folder)? {
+        files.insert(name, path);
+    }
     if let Some(name) = &manifest.plugin {
-        let path =
-            if folder.join("Cargo.toml").is_file() { guest::build(folder)? } else { folder.join(name) };
+        let path = guest::build(folder, &manifest)?.unwrap_or_else(|| folder.join(name));
         check_plugin(&path)?;
         files.insert(name.clone(), path);
     }
     Ok((manifest, Contents { manifest: text, files }))
+}
+
+/// The recorded cases, and the files that they name.
+fn cases(folder: &Path) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let folder = folder.join(cases::FOLDER);
+    let mut files = BTreeMap::new();
+    for path in found(&folder)? {
+        let text = fs::read(&path).hint(format!("{} cannot be read", path.display()), "check its rights")?;
+        let named = Case::parse(&text).and_then(|case| case.files(&folder));
+        let named = named.hint(
+            format!("the case {} cannot be read", path.display()),
+            "`vespid test --help` says what a case is",
+        )?;
+        for file in named.into_iter().chain([path]) {
+            if !file.is_file() {
+                return Err(Failure::new(format!("the file {} is missing", file.display()))
+                    .hint("put it there, or change the case that names it"));
+            }
+            if let Ok(name) = file.strip_prefix(&folder) {
+                let name = name.display().to_string();
+                files.insert(format!("{}/{name}", cases::FOLDER), file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The cases in a folder, by name; none where it is not there.
+pub(crate) fn found(cases: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !cases.is_dir() {
+        return Ok(Vec::new());
+    }
+    let unreadable = || format!("{} cannot be read", cases.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(cases).hint(unreadable(), "check its rights")? {
+        let path = entry.hint(unreadable(), "check its rights")?.path();
+        if path.extension().is_some_and(|extension| extension == "json") && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Looks at the first bytes: what is no WebAssembly should show before it is sent.
@@ -85,7 +134,7 @@ fn check_plugin(path: &Path) -> Result<(), Failure> {
     let mut start = [0; 8];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).hint(
         format!("the plugin {} cannot be read", path.display()),
-        "put the component or the command there, or a Cargo.toml beside model.toml to have it compiled",
+        "put the component or the command there, or its source beside model.toml: Cargo.toml, plugin.py or plugin.js",
     )?;
     match start {
         COMPONENT | MODULE => Ok(()),
@@ -96,8 +145,6 @@ fn check_plugin(path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn folder(manifest: &str, files: &[(&str, &[u8])]) -> tempfile::TempDir {

@@ -118,7 +118,7 @@ impl Repository {
 }
 
 /// Runs work to its end, whether or not the caller stays for it.
-async fn run(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+pub(super) async fn run(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
     tokio::spawn(work).await.unwrap_or_else(|error| Err(ended(error)))
 }
 

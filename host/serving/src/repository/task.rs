@@ -1,7 +1,7 @@
-//! The repository's task: the one writer of the store and the catalog.
+//! The repository's task: the one writer of the catalog.
 //!
-//! Contract: commands are done one after the other; none of them compiles anything, so that none keeps the next waiting
-//! for long. Where there is a memory budget, it is looked at after each change, and now and then for what kept instances
+//! Contract: commands are done one after the other; none of them compiles anything or moves a package, so that none keeps
+//! the next waiting for long. Where there is a memory budget, it is looked at after each change, and now and then for what kept instances
 //! take up.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use vespid_package::{Stored, Traffic, Verified};
+use vespid_package::Traffic;
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
 use super::Shared;
@@ -25,15 +25,9 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
-    Commit {
-        package: Box<Verified>,
-        /// None where it is to be loaded from its place.
-        ready: Option<Arc<ReadyModel>>,
-        reply: Reply<()>,
-    },
-    Remove {
-        name: ModelName,
-        version: Version,
+    /// A version is in the store.
+    Committed {
+        ready: Arc<ReadyModel>,
         reply: Reply<()>,
     },
     /// Answers with the versions of the store that are to be loaded, which show as loading where they do not serve.
@@ -135,11 +129,12 @@ pub(super) async fn serve(shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command
 async fn obey(shared: &Shared, command: Command) {
     let catalog = shared.predictor.catalog();
     match command {
-        Command::Commit { package, ready, reply } => {
-            let _ = reply.send(commit(shared, *package, ready).await);
-        }
-        Command::Remove { name, version, reply } => {
-            let _ = reply.send(remove(shared, &name, version).await);
+        Command::Committed { ready, reply } => {
+            let name = ready.name().clone();
+            tracing::info!(model = %name, version = %ready.version(), "ready");
+            put(shared, ready);
+            reconcile::retire(catalog, &name);
+            let _ = reply.send(Ok(()));
         }
         Command::Begin { name, wanted, reply } => {
             let _ = reply.send(begin(shared, &name, &wanted).await);
@@ -232,26 +227,6 @@ fn woken(
             Err(error)
         }
     }
-}
-
-async fn commit(shared: &Shared, package: Verified, ready: Option<Arc<ReadyModel>>) -> Result<()> {
-    let Stored { name, version, .. } = shared.store.commit(package).await?;
-    match ready {
-        Some(ready) => {
-            put(shared, ready);
-            reconcile::retire(shared.predictor.catalog(), &name);
-            tracing::info!(model = %name, %version, "ready");
-        }
-        None => reconcile::found(shared.predictor.catalog(), &name, &[version], true),
-    }
-    Ok(())
-}
-
-async fn remove(shared: &Shared, name: &ModelName, version: Version) -> Result<()> {
-    shared.store.remove(name, version).await?;
-    shared.predictor.catalog().remove(name, version);
-    tracing::info!(model = %name, %version, "removed");
-    Ok(())
 }
 
 async fn begin(shared: &Shared, name: &ModelName, wanted: &Wanted) -> Result<(Plan, Vec<Version>)> {
