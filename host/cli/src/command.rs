@@ -8,5 +8,5 @@ pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod new;
 pub(crate) mod push;
-pub(crate) mod traffic;
 pub(crate) mod test;
+pub(crate) mod traffic;

@@ -36,8 +36,8 @@ use crate::model::{CaseReader, CompiledModel, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
 
 pub use follow::DEFAULT_POLL;
-use load::{Turns, run};
 pub use load::{Agreement, LoadOptions};
+use load::{Turns, run};
 use task::Command;
 use wake::{Waker, Wakings};
 
