@@ -5,27 +5,30 @@
 //! manifest valid, its files there) -> [`Stored`] (in the store under its name and version, all of it or nothing, and in
 //! the cache of this machine). Its [`Record`] says which files it has, and its digest is the package's. What a load says in
 //! place of the manifest are [`Overrides`]. Cost: what is asked of a [`Store`] is asked asynchronously; the rest blocks on
-//! files, and callers move it off the async threads. Left out on purpose: compiling and loading (`serving`), registries so
-//! far.
+//! files, and callers move it off the async threads. Registries are in [`oci`]. Left out on purpose: compiling and
+//! loading (`serving`).
 
 mod archive;
 mod cache;
 mod error;
 mod files;
 mod manifest;
+pub mod oci;
 mod overrides;
+mod package;
 mod path;
 mod record;
 mod staged;
 mod store;
 
-pub use archive::ArchiveLimits;
+pub use archive::{ArchiveLimits, unpack};
 pub use cache::{Cache, Finished, Writer};
 pub use error::{PackageError, Said};
 pub use files::PackageFiles;
 pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Manifest, Sequences};
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};
+pub use package::Package;
 pub use path::PackagePath;
-pub use record::{Blob, MAX_RECORD, MediaType, Record, digest_of};
+pub use record::{Blob, MAX_FILES, MAX_RECORD, MediaType, Record, digest_of};
 pub use staged::{Staged, Verified};
 pub use store::{Listed, Stamp, Store, StoreLocation, StoreOptions, Stored};

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use vespid_types::{ModelName, Version};
 
 use crate::archive::{self, ArchiveLimits};
-use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, files};
+use crate::{Cache, MANIFEST_FILE, Manifest, Package, PackageError, PackageFiles, files};
 
 /// A private folder in which an archive is received. Dropping it removes all.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Staged {
 pub struct Verified {
     manifest: Manifest,
     dir: TempDir,
+    /// What it is already known to be, where it came with its record.
+    package: Option<Package>,
 }
 
 const UNPACKED: &str = "package";
@@ -44,7 +46,7 @@ impl Staged {
         let archive = self.archive();
         archive::unpack(&archive, &folder, limits)?;
         fs::remove_file(&archive).map_err(PackageError::io("remove", &archive))?;
-        Ok(Verified { manifest: Manifest::read(&folder)?, dir: self.dir })
+        Ok(Verified { manifest: Manifest::read(&folder)?, dir: self.dir, package: None })
     }
 
     /// Checks files that came without an archive. Where they bring no manifest, one of this name and version is made.
@@ -61,9 +63,21 @@ impl Staged {
         files::write(files, &folder, limits)?;
         let brought = files.keys().any(|path| path.as_str() == MANIFEST_FILE);
         let manifest = if brought { Manifest::read(&folder)? } else { Manifest::made(name, version, files)? };
-        let package = Verified { manifest, dir: self.dir };
+        let package = Verified { manifest, dir: self.dir, package: None };
         package.expect(name, version)?;
         Ok(package)
+    }
+
+    /// Checks a package whose blobs are in the cache. In the store it will have the record, and so the digest, that it has.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest or the files, or what the file system says.
+    pub fn verify_package(self, package: Package, cache: &Cache) -> Result<Verified, PackageError> {
+        let folder = self.unpacked()?;
+        for (path, blob) in package.record.files() {
+            cache.link(path, blob.digest, blob.size, &folder)?;
+        }
+        Ok(Verified { manifest: Manifest::read(&folder)?, dir: self.dir, package: Some(package) })
     }
 
     fn unpacked(&self) -> Result<PathBuf, PackageError> {
@@ -84,6 +98,11 @@ impl Verified {
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.dir.path().join(UNPACKED)
+    }
+
+    /// Its record, where it came with one.
+    pub(crate) fn package(&self) -> Option<&Package> {
+        self.package.as_ref()
     }
 
     /// Checks that this is the model and version that a request names.

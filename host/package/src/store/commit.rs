@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 
 use super::{Store, Stored, blob_path, blocking, record_path};
 use crate::record::{Blob, digest_of_file, paths};
-use crate::{Manifest, PackageError, Record, Verified};
+use crate::{Manifest, Package, PackageError, Record, Verified};
 
 /// Blobs that are sent at once, and parts of one.
 const AT_ONCE: usize = 4;
@@ -32,6 +32,9 @@ impl Store {
             return Err(PackageError::Exists { name: name.clone(), version: *version });
         }
         let (package, record, config) = blocking(move || {
+            if let Some(Package { record, config }) = package.package().cloned() {
+                return Ok((package, record, config));
+            }
             let dir = package.dir();
             let digests = paths(&dir)?.into_iter().map(|path| Ok((digest_of_file(&dir.join(&path))?, path)));
             let files: BTreeMap<_, _> = digests
