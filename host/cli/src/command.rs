@@ -3,6 +3,8 @@
 pub(crate) mod build;
 pub(crate) mod delete;
 pub(crate) mod doctor;
+pub(crate) mod keygen;
 pub(crate) mod models;
 pub(crate) mod new;
+pub(crate) mod pull;
 pub(crate) mod push;

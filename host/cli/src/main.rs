@@ -16,7 +16,9 @@ mod onnxruntime;
 mod openvino;
 mod pack;
 mod predict;
+mod registry;
 mod serve;
+mod sources;
 mod ui;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),
         Command::Push(args) => command::push::run(&args),
+        Command::Pull(args) => command::pull::run(&args),
+        Command::Keygen(args) => command::keygen::run(&args),
         Command::Delete(args) => command::delete::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -10,6 +10,7 @@ mod model;
 mod predictor;
 mod repository;
 mod sequences;
+mod sources;
 mod stats;
 
 pub use catalog::{IndexEntry, State};
@@ -17,6 +18,7 @@ pub use inference::Inference;
 pub use model::ReadyModel;
 pub use predictor::{Predictor, PredictorOptions, ResponseStream};
 pub use repository::{Agreement, LoadOptions, Repository, RepositoryOptions};
+pub use sources::Sources;
 pub use stats::{LATENCY_BOUNDS, Reason, Statistics, Times};
 pub use vespid_engine::PluginUsage;
 pub use vespid_nn::RunTimes;

@@ -4,6 +4,7 @@
 //! received, verified, compiled and described before the task puts it in its place, and is in the catalog when it is: at
 //! no time is a half-made version visible. Cost: at most two packages compile at once, on blocking threads.
 
+mod import;
 mod load;
 mod task;
 
