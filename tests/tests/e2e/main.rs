@@ -31,6 +31,7 @@ mod operators;
 mod overload;
 mod packages;
 mod preview1;
+mod registries;
 mod requests;
 mod restarts;
 mod shutdown;

@@ -258,7 +258,8 @@ mod tests {
             ("{}", "source"),
             (r#"{"source": 1}"#, "source"),
             (r#"{"source": "a", "tag": "b"}"#, "tag"),
-            ("oci://r/a", "is not a package's source"),
+            ("oci://r/a", "is not valid JSON"),
+            ("[]", "is not a package's source"),
         ] {
             let error = decode_source(body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
