@@ -5,7 +5,7 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
-use crate::command::{build, delete, dev, doctor, inspect, models, new, push, test, traffic};
+use crate::command::{build, delete, dev, doctor, inspect, keygen, models, new, pull, push, test, traffic};
 use crate::{bench, predict, serve};
 
 const AFTER_HELP: &str = "\
@@ -20,11 +20,14 @@ Examples:
   vespid predict scaler values='1,2;3,4'     ask it
   vespid bench scaler                        see how fast it answers, and where the time goes
   vespid models                              see what the server has loaded
+  vespid pull oci://registry.example/m/iris:1   get a package out of a registry
 
 Environment:
   VESPID_SERVER              the server that commands talk to, in place of --server
   VESPID_CACHE               where tools that build plugins are installed, and what was built is kept
   VESPID_GUEST_TARGET_DIR    where `build` keeps cargo's intermediate files
+  DOCKER_CONFIG              the folder of Docker's config.json, with the credentials for registries
+  COSIGN_PASSWORD            the password of the private key that packages are signed with
   NO_COLOR                   no colour, even on a terminal
 
 Exit codes:
@@ -50,6 +53,8 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     Serve(serve::ServeArgs),
     Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Keygen(keygen::KeygenArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     Models(models::ModelsArgs),

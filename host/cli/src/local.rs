@@ -20,13 +20,14 @@ use vespid_serving::{LoadOptions, Predictor, PredictorOptions, ReadyModel, Repos
 use vespid_types::{ModelRef, Result};
 
 use crate::failure::Hint;
+use crate::registry::RegistryArgs;
 use crate::source::Package;
 use crate::{onnxruntime, openvino};
 
 /// The largest package; that of `vespid serve`.
 const MAX_PACKAGE: ByteSize = ByteSize::gib(4);
 
-/// Which libraries run graphs, and what plugins may reach.
+/// Which libraries run graphs, what plugins may reach, and how registries are reached.
 #[derive(Debug, Args)]
 pub(crate) struct Libraries {
     #[command(flatten)]
@@ -36,6 +37,8 @@ pub(crate) struct Libraries {
     /// A file that says what the plugin may reach outside of its sandbox (docs/grants.md) [default: its own package]
     #[arg(long, value_name = "FILE")]
     grants: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) registries: RegistryArgs,
 }
 
 /// The serving core.

@@ -19,8 +19,10 @@ mod onnxruntime;
 mod openvino;
 mod pack;
 mod predict;
+mod registry;
 mod serve;
 mod source;
+mod sources;
 mod ui;
 
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => command::inspect::run(&args),
         Command::Push(args) => command::push::run(&args),
         Command::Traffic(args) => command::traffic::run(&args),
+        Command::Pull(args) => command::pull::run(&args),
+        Command::Keygen(args) => command::keygen::run(&args),
         Command::Delete(args) => command::delete::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -9,6 +9,7 @@
 
 pub(crate) mod listener;
 mod models;
+mod packages;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -23,12 +24,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
+use vespid_package::oci::PlacePattern;
 use vespid_package::{Permissions, Store, StoreLocation, StoreOptions};
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
 use self::models::Models;
+use crate::registry::RegistryArgs;
 use crate::{allocator, onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
@@ -36,6 +39,7 @@ Examples:
   vespid serve --store ./store
   vespid serve --store s3://models/production --cache /var/cache/vespid
   vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
+  vespid serve --store ./store --package oci://registry.example/models/iris:1 --trust trust.toml
   VESPID_LOG=debug vespid serve --store ./store
 
 When the ports are open it prints a line `listening http=ADDRESS grpc=ADDRESS admin=ADDRESS` to standard output; its log \
@@ -83,6 +87,16 @@ pub(crate) struct ServeArgs {
     grants: Option<PathBuf>,
     #[command(flatten)]
     models: Models,
+    /// A package that is to be in the store when the server starts: oci://HOST/REPOSITORY with :TAG or @DIGEST, or a
+    /// folder or tar with the finished files; repeatable
+    #[arg(long, value_name = "REFERENCE|DIR|TAR")]
+    package: Vec<String>,
+    /// From where in registries the server pulls what clients ask it to, such as registry.example/models/*; repeatable
+    /// [default: nowhere]
+    #[arg(long, value_name = "PATTERN", help_heading = "Registries")]
+    registry: Vec<PlacePattern>,
+    #[command(flatten)]
+    registries: RegistryArgs,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
     #[command(flatten)]
@@ -182,6 +196,8 @@ async fn listen_and_drain(
 async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
     let store = open_store(args).await?;
+    let registry = args.registries.open(args.max_package)?;
+    packages::install(&store, &registry, args).await?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
         max_instances: args.max_instances,
@@ -208,7 +224,8 @@ async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> a
         control: args.models.control()?,
     };
     let repository = Repository::start(store, predictor.clone(), options).await?;
-    Ok(Api { predictor, telemetry, repository, max_body: args.max_body, stopping })
+    let sources = Sources::new(repository.clone(), registry, args.registry.clone());
+    Ok(Api { predictor, telemetry, repository, sources, max_body: args.max_body, stopping })
 }
 
 async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {

@@ -15,6 +15,7 @@ use vespid_types::{ModelName, Version};
 use crate::command::build;
 use crate::failure::{Failure, Hint};
 use crate::manifest::{self, Manifest};
+use crate::registry::RegistryArgs;
 
 /// A package in memory.
 pub(crate) struct Package {
@@ -28,13 +29,13 @@ pub(crate) struct Package {
 
 impl Package {
     /// Builds the folder, or reads the package.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        if path.is_dir() { Self::build(path) } else { Self::read(path) }
+    pub(crate) fn open(path: &Path, registries: &RegistryArgs) -> anyhow::Result<Self> {
+        if path.is_dir() { Self::build(path, registries) } else { Ok(Self::read(path)?) }
     }
 
     /// Builds the package of a model's folder.
-    pub(crate) fn build(folder: &Path) -> Result<Self, Failure> {
-        let (manifest, contents) = build::collect(folder)?;
+    pub(crate) fn build(folder: &Path, registries: &RegistryArgs) -> anyhow::Result<Self> {
+        let (manifest, contents) = build::collect(folder, registries)?;
         let mut files = PackageFiles::new();
         files.insert(package_path(manifest::FILE)?, contents.manifest.into());
         for (name, path) in &contents.files {
@@ -42,7 +43,7 @@ impl Package {
                 fs::read(path).hint(format!("{} cannot be read", path.display()), "check its rights")?;
             files.insert(package_path(name)?, content.into());
         }
-        Self::new(&manifest, files)
+        Ok(Self::new(&manifest, files)?)
     }
 
     /// Reads a package that `vespid build` wrote.

@@ -235,6 +235,12 @@ impl Cache {
         Some(view)
     }
 
+    /// The folder with the files of the package that has this digest, if there is one.
+    #[must_use]
+    pub fn package(&self, digest: Digest) -> Option<PathBuf> {
+        Some(self.view_path(digest)).filter(|view| view.is_dir())
+    }
+
     fn view_path(&self, package: Digest) -> PathBuf {
         self.root.join("packages").join(package.hex())
     }

@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use vespid_types::{Digest, Error, ErrorCode, ModelName, Version};
 
 use crate::NotAllowed;
+use crate::oci::RegistryError;
 
 /// A failure of a package or of the store.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +188,9 @@ pub enum PackageError {
         /// Whether the server has a file of `--grants`.
         configured: bool,
     },
+    /// A registry failed, or what came from it is refused.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The file system failed.
     #[error("{action} {}", .path.display())]
     Io {
@@ -247,6 +251,7 @@ impl PackageError {
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Exists { .. } => ErrorCode::AlreadyExists,
             Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::Registry(error) => error.code(),
             Self::Locked { .. } | Self::Objects { .. } | Self::Changing { .. } => ErrorCode::Unavailable,
             Self::Io { .. } | Self::Blob { .. } | Self::Misplaced { .. } => ErrorCode::Internal,
         }
@@ -315,6 +320,9 @@ impl From<PackageError> for Error {
         let message = match &error {
             // The path is the server's own affair: the caller is told what failed, the log where.
             PackageError::Io { action, source, .. } => format!("the store failed: {action}: {source}"),
+            PackageError::Registry(RegistryError::Credentials { host, .. }) => {
+                format!("the server has no credentials for {host}: its log says why")
+            }
             other => other.to_string(),
         };
         Self::new(error.code(), message).with_source(error)

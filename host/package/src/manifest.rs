@@ -15,6 +15,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use vespid_types::{BackendName, Device, Encoding, ModelName, Provider, TensorSpec, Version};
 
+use crate::oci::Reference;
 use crate::{Grants, PackageError, PackagePath, folder_files};
 
 /// The manifest's name, at the top of the package.
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub version: Version,
     /// `model.plugin`: the component or the command; none for a graph that is served as it is.
     pub plugin: Option<PackagePath>,
+    /// `model.plugin_source`: the artifact that whoever builds the package takes the plugin from. A server does not ask.
+    pub plugin_source: Option<Reference>,
     /// `[[graph]]`
     pub graphs: Vec<GraphManifest>,
     /// `[[input]]`; empty where the plugin or the graph tells.
@@ -85,6 +88,8 @@ pub struct GraphManifest {
     pub encoding: Encoding,
     /// The file with the weights, where the encoding keeps them in one of their own.
     pub weights: Option<PackagePath>,
+    /// The artifact that whoever builds the package takes the files from. A server does not ask.
+    pub source: Option<Reference>,
     /// Where it runs.
     #[serde(default)]
     pub device: Device,
@@ -209,6 +214,7 @@ struct RawModel {
     name: ModelName,
     version: Version,
     plugin: Option<PackagePath>,
+    plugin_source: Option<Reference>,
 }
 
 /// A value under `[config]`: the guest gets all of them as text.
@@ -264,6 +270,7 @@ impl Manifest {
             name: model.name,
             version: model.version,
             plugin: model.plugin,
+            plugin_source: model.plugin_source,
             graphs,
             inputs,
             outputs,
@@ -311,6 +318,7 @@ impl Manifest {
     pub(crate) fn check(&self) -> Result<(), PackageError> {
         self.graphs.iter().try_for_each(check_graph)?;
         check_graphs(&self.graphs, self.plugin.is_some())?;
+        check_sources(self)?;
         check_limits(&self.limits)?;
         if self.instances.warm > MAX_WARM {
             return Err(invalid("instances.warm: use 0 to 4096"));
@@ -402,6 +410,25 @@ fn check_graphs(graphs: &[GraphManifest], has_plugin: bool) -> Result<(), Packag
         )));
     }
     Ok(())
+}
+
+fn check_sources(manifest: &Manifest) -> Result<(), PackageError> {
+    if manifest.plugin_source.is_some() && manifest.plugin.is_none() {
+        return Err(invalid(
+            "model.plugin_source is where a plugin comes from: name its file in model.plugin",
+        ));
+    }
+    let plugin = manifest.plugin_source.iter().map(|source| ("model.plugin_source".to_owned(), source));
+    let graphs = manifest
+        .graphs
+        .iter()
+        .filter_map(|graph| Some((format!("graph '{}': source", graph.name), graph.source.as_ref()?)));
+    match plugin.chain(graphs).find(|(_, source)| source.digest().is_none()) {
+        Some((field, source)) => Err(invalid(format!(
+            "{field}: {source} is not pinned: add @ and the digest, which `vespid push` and `vespid pull` print"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_limits(limits: &Limits) -> Result<(), PackageError> {
@@ -510,6 +537,34 @@ mod tests {
         assert_eq!(manifest.config["threshold"], "0.5");
         assert_eq!(manifest.labels["label"].to_string(), "labels.txt");
         assert_eq!(manifest.files().count(), 3);
+    }
+
+    #[test]
+    fn sources_are_pinned_and_no_files_of_the_package() {
+        let pinned = format!("oci://r.example/m:1@sha256:{}", "0a".repeat(32));
+        let text = |plugin: &str, graph: &str| {
+            format!(
+                "[model]\nname = 'a'\nversion = '1'\nplugin = 'p.wasm'\n{plugin}\n[[graph]]\nname = 'g'\n\
+                 file = 'g.onnx'\nencoding = 'onnx'\n{graph}\n"
+            )
+        };
+        let good = text(&format!("plugin_source = '{pinned}'"), &format!("source = '{pinned}'"));
+        let manifest = Manifest::parse(&good).unwrap();
+        assert_eq!(manifest.plugin_source.as_ref().unwrap().to_string(), pinned);
+        assert_eq!(manifest.graphs[0].source, manifest.plugin_source);
+        assert_eq!(manifest.files().count(), 2);
+        for (text, expected) in [
+            (
+                text("plugin_source = 'oci://r.example/m:1'", ""),
+                "model.plugin_source: oci://r.example/m:1 is not pinned",
+            ),
+            (text("", "source = 'oci://r.example/m'"), "graph 'g': source: oci://r.example/m is not pinned"),
+            (text("", "source = 'r.example/m'"), "'r.example/m' is not a reference to a registry"),
+            (good.replace("plugin = 'p.wasm'\n", ""), "name its file in model.plugin"),
+        ] {
+            let error = Manifest::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -29,10 +29,10 @@ use crate::{MANIFEST_FILE, Manifest, PackageError, PackagePath};
 pub const MAX_RECORD: u64 = 4 << 20;
 
 /// How many files a package may have.
-pub(crate) const MAX_FILES: usize = 1024;
+pub const MAX_FILES: usize = 1024;
 
-const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const TITLE: &str = "org.opencontainers.image.title";
+pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const TITLE: &str = "org.opencontainers.image.title";
 
 /// The layout asks for a time. It is the same for all, for a package's digest must not depend on when it was made.
 const CREATED: &str = "1970-01-01T00:00:00Z";

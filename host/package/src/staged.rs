@@ -9,7 +9,7 @@ use vespid_types::{Digest, ModelName, Version};
 
 use crate::archive::{self, ArchiveLimits};
 use crate::record::{digest_of_file, paths};
-use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, PackagePath, files};
+use crate::{Cache, MANIFEST_FILE, Manifest, Package, PackageError, PackageFiles, PackagePath, files};
 
 /// A private folder in which an archive is received. Dropping it removes all.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Verified {
     manifest: Manifest,
     files: BTreeMap<PackagePath, (Digest, u64)>,
     dir: TempDir,
+    /// What it is already known to be, where it came with its record.
+    package: Option<Package>,
 }
 
 const UNPACKED: &str = "package";
@@ -70,6 +72,20 @@ impl Staged {
         Ok(package)
     }
 
+    /// Checks a package whose blobs are in the cache. In the store it will have the record, and so the digest, that it has.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest or the files, or what the file system says.
+    pub fn verify_package(self, package: Package, cache: &Cache) -> Result<Verified, PackageError> {
+        let folder = self.unpacked()?;
+        for (path, blob) in package.record.files() {
+            cache.link(path, blob.digest, blob.size, &folder)?;
+        }
+        let files = package.record.files().iter();
+        let files = files.map(|(path, blob)| (path.clone(), (blob.digest, blob.size))).collect();
+        Ok(Verified { manifest: Manifest::read(&folder)?, files, dir: self.dir, package: Some(package) })
+    }
+
     fn unpacked(&self) -> Result<PathBuf, PackageError> {
         let folder = self.dir.path().join(UNPACKED);
         fs::create_dir(&folder).map_err(PackageError::io("create", &folder))?;
@@ -84,7 +100,7 @@ impl Verified {
         let files = paths(&folder)?.into_iter().map(file);
         let files: Result<_, PackageError> =
             files.map(|file| file.map(|(digest, path)| (path, digest))).collect();
-        Ok(Self { manifest, files: files?, dir })
+        Ok(Self { manifest, files: files?, package: None, dir })
     }
 
     /// What its files hold, and the bytes of each.
@@ -103,6 +119,11 @@ impl Verified {
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         self.dir.path().join(UNPACKED)
+    }
+
+    /// Its record, where it came with one.
+    pub(crate) fn package(&self) -> Option<&Package> {
+        self.package.as_ref()
     }
 
     /// Checks that this is the model and version that a request names.

@@ -12,6 +12,7 @@ mod predictor;
 mod repository;
 mod sequences;
 mod shelf;
+mod sources;
 mod stats;
 mod traffic;
 
@@ -20,6 +21,7 @@ pub use inference::Inference;
 pub use model::{CaseReader, ReadyModel};
 pub use predictor::{Memory, Predictor, PredictorOptions, ResponseStream};
 pub use repository::{Agreement, Control, DEFAULT_POLL, LoadOptions, Loading, Repository, RepositoryOptions};
+pub use sources::Sources;
 pub use stats::{LATENCY_BOUNDS, Reason, Statistics, Times};
 pub use traffic::{Outcome, Shadow, ShadowCounts, Traffic};
 pub use vespid_engine::PluginUsage;

@@ -8,6 +8,7 @@
 //! packages compile at once, on blocking threads.
 
 mod follow;
+mod import;
 mod load;
 mod reconcile;
 mod residence;
@@ -209,11 +210,7 @@ impl Repository {
         self.take_in(package).await
     }
 
-    /// Takes in a package that has been verified; as [`Repository::upload`].
-    ///
-    /// # Errors
-    /// As [`Repository::upload`].
-    pub async fn take_in(&self, package: Verified) -> Result<()> {
+    async fn take_in(&self, package: Verified) -> Result<()> {
         let Manifest { name, version, .. } = package.manifest().clone();
         let ready = self
             .shared

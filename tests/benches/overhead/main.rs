@@ -23,8 +23,9 @@ use tokio::sync::watch;
 use vespid_engine::{Call, Engine, EngineOptions, Plugin, PluginContext};
 use vespid_ingress::Api;
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions};
+use vespid_package::oci::{Registry, RegistryOptions};
 use vespid_package::{Store, StoreOptions};
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_types::{Datatype, Deadline, Device, Encoding, NamedTensor, Parameters, Priority, Shape, Tensor};
 
@@ -183,10 +184,13 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         repository.upload(package.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();
     }
     let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
+    let registry = Registry::new(RegistryOptions::default());
+    let sources = Sources::new(repository.clone(), registry, Vec::new());
     vespid_ingress::router(Api {
         predictor,
         telemetry,
         repository,
+        sources,
         max_body: ByteSize::mib(64),
         stopping: watch::channel(false).1,
     })

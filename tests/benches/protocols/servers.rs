@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_nn::Backends;
+use vespid_package::oci::{Registry, RegistryOptions};
 use vespid_package::{Store, StoreOptions};
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::archive::Archive;
 
@@ -60,7 +61,9 @@ async fn vespid(dir: PathBuf) -> (Router, Router) {
     // Nobody stops it.
     std::mem::forget(stop);
     let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
-    let api = Api { predictor, telemetry, repository, max_body: ByteSize::mib(64), stopping };
+    let registry = Registry::new(RegistryOptions::default());
+    let sources = Sources::new(repository.clone(), registry, Vec::new());
+    let api = Api { predictor, telemetry, repository, sources, max_body: ByteSize::mib(64), stopping };
     (vespid_ingress::router(api.clone()), vespid_ingress::grpc_router(api).unwrap())
 }
 

@@ -35,6 +35,7 @@ mod operators;
 mod overload;
 mod packages;
 mod preview1;
+mod registries;
 mod requests;
 mod restarts;
 mod shutdown;

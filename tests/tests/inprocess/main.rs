@@ -24,8 +24,9 @@ use tower::ServiceExt as _;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_nn::Backends;
+use vespid_package::oci::{Registry, RegistryOptions};
 use vespid_package::{Store, StoreOptions};
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Statistics};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources, Statistics};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::built;
 use vespid_types::ModelRef;
@@ -70,7 +71,10 @@ impl Host {
         let options = RepositoryOptions::new(engine, backends, vespid_ingress::cases::request);
         let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
         let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
+        let registry = Registry::new(RegistryOptions::default());
+        let sources = Sources::new(repository.clone(), registry, Vec::new());
         let api = Api {
+            sources,
             predictor: predictor.clone(),
             telemetry,
             repository: repository.clone(),

@@ -8,6 +8,7 @@ mod magika;
 pub(crate) mod onnxruntime;
 pub(crate) mod openvino;
 pub(crate) mod python;
+pub(crate) mod registry;
 pub(crate) mod s3;
 mod sysroot;
 pub(crate) mod tool;
@@ -47,10 +48,12 @@ pub(crate) enum Part {
     Onnx,
     /// A server with S3's interface, which packages are kept in.
     S3,
+    /// The OCI registry that packages are pushed to and pulled from, a second client of it, and cosign.
+    Registry,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
@@ -62,6 +65,7 @@ impl Part {
         Self::Conformance,
         Self::Onnx,
         Self::S3,
+        Self::Registry,
     ];
 
     /// What the packages of this repository are built with and from.
@@ -80,6 +84,7 @@ impl Part {
             Self::Conformance => python::ensure_conformance(cx),
             Self::Onnx => python::ensure_onnx(cx),
             Self::S3 => s3::ensure(cx),
+            Self::Registry => registry::ensure(cx).and_then(|()| python::ensure_registry(cx)),
         }
     }
 }
@@ -98,6 +103,7 @@ impl fmt::Display for Part {
             Self::Conformance => "conformance",
             Self::Onnx => "onnx",
             Self::S3 => "s3",
+            Self::Registry => "registry",
         })
     }
 }

@@ -12,6 +12,8 @@ use crate::failure::{Failure, Hint};
 use crate::guest;
 use crate::manifest::{self, Manifest};
 use crate::pack::{self, Contents, Packed};
+use crate::registry::RegistryArgs;
+use crate::sources::Sources;
 use crate::ui::{self, GOOD};
 
 const AFTER_HELP: &str = "\
@@ -24,7 +26,8 @@ with none of them the .wasm that model.toml names is taken as it is. What makes 
 installed into the user's cache on first use, and a component that was made of the same source before is taken from there.
 
 The package holds model.toml and what it names (the component, graphs, labels, the files of grants.folder), the recorded \
-cases, and nothing else. Equal contents give equal bytes.";
+cases, and nothing else. Equal contents give equal bytes. A file that the folder does not hold is fetched from the \
+registry that model.toml names for it.";
 
 /// Compile a model's plugin and pack its folder into one file
 #[derive(Debug, Args)]
@@ -36,10 +39,12 @@ pub(crate) struct BuildArgs {
     /// Where the package goes [default: NAME-VERSION.tar here]
     #[arg(short, long, value_name = "FILE.tar")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
-    let (manifest, contents) = collect(&args.folder)?;
+    let (manifest, contents) = collect(&args.folder, &args.registry)?;
     let default = || PathBuf::from(format!("{}-{}.tar", manifest.name, manifest.version));
     let output = args.output.clone().unwrap_or_else(default);
     let Packed { size, sha256 } = pack::write(&contents, &output)?;
@@ -50,18 +55,20 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compiles what there is to compile, and says where everything that the package of `folder` holds lies.
-pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
+/// Compiles what there is to compile, fetches what is to be fetched, and says where everything that the package of
+/// `folder` holds lies.
+pub(crate) fn collect(folder: &Path, registry: &RegistryArgs) -> anyhow::Result<(Manifest, Contents)> {
     let (manifest, text) = Manifest::read(folder)?;
+    let mut sources = Sources::new(registry);
     let mut files = BTreeMap::new();
     // These first: their absence should show before a compilation and not after.
     for name in &manifest.files {
-        let path = folder.join(name);
+        let mut path = folder.join(name);
         if !path.is_file() {
-            return Err(Failure::new(format!("the file {} is missing", path.display())).hint(format!(
-                "put it there, or change \"{name}\" in {}",
-                folder.join(manifest::FILE).display()
-            )));
+            path = match manifest.sources.get(name) {
+                Some((source, file)) => sources.graph(source, file)?,
+                None => return Err(missing(&path, name, folder).into()),
+            };
         }
         files.insert(name.clone(), path);
     }
@@ -77,7 +84,12 @@ pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
         files.insert(name, path);
     }
     if let Some(name) = &manifest.plugin {
-        let path = guest::build(folder, &manifest)?.unwrap_or_else(|| folder.join(name));
+        let own = folder.join(name);
+        let path = match (guest::build(folder, &manifest)?, &manifest.plugin_source) {
+            (Some(built), _) => built,
+            (None, Some(source)) if !own.is_file() => sources.plugin(source)?,
+            (None, _) => own,
+        };
         check_plugin(&path)?;
         files.insert(name.clone(), path);
     }
@@ -126,6 +138,11 @@ pub(crate) fn found(cases: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
+fn missing(path: &Path, name: &str, folder: &Path) -> Failure {
+    Failure::new(format!("the file {} is missing", path.display()))
+        .hint(format!("put it there, or change \"{name}\" in {}", folder.join(manifest::FILE).display()))
+}
+
 /// Looks at the first bytes: what is no WebAssembly should show before it is sent.
 fn check_plugin(path: &Path) -> Result<(), Failure> {
     const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -163,7 +180,7 @@ mod tests {
         let files: [(&str, &[u8]); 3] =
             [("m.wasm", b"\0asm\x0d\0\x01\0..."), ("g.onnx", b"g"), ("notes.txt", b"n")];
         let folder = folder(MODEL, &files);
-        let (_, contents) = collect(folder.path()).unwrap();
+        let (_, contents) = collect(folder.path(), &RegistryArgs::default()).unwrap();
         assert_eq!(contents.files.keys().collect::<Vec<_>>(), ["g.onnx", "m.wasm"]);
     }
 
@@ -182,7 +199,7 @@ mod tests {
     #[test]
     fn a_missing_graph_is_named() {
         let folder = folder(MODEL, &[("m.wasm", b"\0asm\x0d\0\x01\0...")]);
-        let error = collect(folder.path()).err().unwrap();
+        let error = collect(folder.path(), &RegistryArgs::default()).err().unwrap();
         assert!(error.to_string().contains("g.onnx is missing"), "{error}");
     }
 
@@ -192,7 +209,7 @@ mod tests {
             [(&b"\0asm\x0d\0\x01\0..."[..], true), (b"\0asm\x01\0\0\0...", true), (b"#!/bin/sh", false)]
         {
             let folder = folder(MODEL, &[("m.wasm", code), ("g.onnx", b"g")]);
-            match collect(folder.path()) {
+            match collect(folder.path(), &RegistryArgs::default()) {
                 Ok(_) => assert!(plugin),
                 Err(error) => assert!(!plugin && error.to_string().contains("is not WebAssembly"), "{error}"),
             }

@@ -16,12 +16,13 @@ use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use vespid_ingress::Api;
-use vespid_serving::ReadyModel;
+use vespid_serving::{ReadyModel, Sources};
 use vespid_telemetry::{Log, LogFormat, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 use vespid_types::{Datatype, Extent, TensorSpec};
 
 use crate::failure::{self, Failure, Hint};
 use crate::local::{Libraries, Local};
+use crate::registry::RegistryArgs;
 use crate::serve::listener::listen;
 use crate::serve::{Signals, bind};
 use crate::source::Package;
@@ -95,13 +96,25 @@ async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
         predictor: local.predictor.clone(),
         telemetry: Telemetry::new(local.predictor.clone(), options)?,
         repository: local.repository.clone(),
+        sources: Sources::new(
+            local.repository.clone(),
+            args.libraries.registries.open(ByteSize::gib(4))?,
+            Vec::new(),
+        ),
         max_body: ByteSize::mib(256),
         stopping: stopped.clone(),
     };
     // Before the first build: a change during it is not missed.
     let (changes, _watcher) = watched(&args.folder)?;
     let listening = listen(listener, vespid_ingress::router(api), Duration::from_secs(75), stopped);
-    let building = Dev { folder: &args.folder, local: &local, address, served: None }.run(changes);
+    let building = Dev {
+        folder: &args.folder,
+        registries: &args.libraries.registries,
+        local: &local,
+        address,
+        served: None,
+    }
+    .run(changes);
     tokio::pin!(listening);
     tokio::select! {
         ended = &mut listening => return ended,
@@ -162,6 +175,7 @@ fn matters(root: &Path, path: &Path) -> bool {
 
 struct Dev<'a> {
     folder: &'a Path,
+    registries: &'a RegistryArgs,
     local: &'a Local,
     address: SocketAddr,
     /// What serves: the package's digest.
@@ -186,9 +200,10 @@ impl Dev<'_> {
 
     async fn once(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let folder = self.folder.to_owned();
-        let package =
-            spawn_blocking(move || Package::build(&folder)).await.context("the build ended early")??;
+        let (folder, registries) = (self.folder.to_owned(), self.registries.clone());
+        let package = spawn_blocking(move || Package::build(&folder, &registries))
+            .await
+            .context("the build ended early")??;
         let digest = package.digest();
         if self.served == Some(digest) {
             return Ok(());

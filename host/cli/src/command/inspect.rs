@@ -20,6 +20,7 @@ use crate::failure::{Failure, Hint};
 use crate::local::{Libraries, Local};
 use crate::pack;
 use crate::predict::shape;
+use crate::registry::RegistryArgs;
 use crate::source::Package;
 use crate::ui;
 
@@ -109,7 +110,7 @@ enum Described {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let subject = Subject::open(&args.model)?;
+    let subject = Subject::open(&args.model, &args.libraries.registries)?;
     let plugin = subject.code.as_ref().map(plugin).transpose()?;
     if args.wit {
         let wit = plugin.and_then(|plugin| plugin.wit);
@@ -147,13 +148,13 @@ struct Subject {
 }
 
 impl Subject {
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    fn open(path: &Path, registries: &RegistryArgs) -> anyhow::Result<Self> {
         if path.extension().is_some_and(|extension| extension == "wasm") {
             return Ok(Self::component(path)?);
         }
-        let packed = packed(path)?;
+        let packed = packed(path, registries)?;
         let path = packed.as_ref().map_or(path.to_owned(), |folder| folder.path().join(PACKED));
-        let package = Package::open(&path)?;
+        let package = Package::open(&path, registries)?;
         let text = package.files.get(&crate::manifest::FILE.parse()?);
         let text = String::from_utf8_lossy(text.map(|text| &text[..]).unwrap_or_default()).into_owned();
         let manifest = vespid_package::Manifest::parse(&text)?;
@@ -192,11 +193,11 @@ impl Subject {
 const PACKED: &str = "package.tar";
 
 /// The package that `vespid build` makes of a folder; none where the path is that of a package.
-fn packed(path: &Path) -> Result<Option<TempDir>, Failure> {
+fn packed(path: &Path, registries: &RegistryArgs) -> anyhow::Result<Option<TempDir>> {
     if !path.is_dir() {
         return Ok(None);
     }
-    let (_, contents) = build::collect(path)?;
+    let (_, contents) = build::collect(path, registries)?;
     let folder = tempfile::tempdir()
         .hint("there is no place for a temporary file", "check that the folder TMPDIR can be written to")?;
     pack::write(&contents, &folder.path().join(PACKED))?;

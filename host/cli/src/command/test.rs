@@ -60,7 +60,7 @@ const LOG: &str = "error,plugin=info";
 
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     vespid_telemetry::Log::start_with(vespid_telemetry::LogFormat::Text, LOG)?;
-    let package = Package::open(&args.model)?;
+    let package = Package::open(&args.model, &args.libraries.registries)?;
     let mut cases = Cases::of(&args.model, &package)?;
     select(&mut cases, args)?;
     if args.update && !cases.can_be_written() {

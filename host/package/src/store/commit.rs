@@ -12,7 +12,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 
 use super::{Store, Stored, blob_path, blocking, record_path};
 use crate::record::Blob;
-use crate::{Manifest, PackageError, Record, Verified};
+use crate::{Manifest, Package, PackageError, Record, Verified};
 
 /// Blobs that are sent at once, and parts of one.
 const AT_ONCE: usize = 4;
@@ -31,6 +31,9 @@ impl Store {
             return Err(PackageError::Exists { name: name.clone(), version: *version });
         }
         let (package, record, config) = blocking(move || {
+            if let Some(Package { record, config }) = package.package().cloned() {
+                return Ok((package, record, config));
+            }
             let (record, config) = Record::of_files(&package.dir(), package.manifest(), package.files())?;
             Ok((package, record, config))
         })

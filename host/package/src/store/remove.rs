@@ -125,7 +125,7 @@ impl Store {
             if let Some((record, stamp)) = read {
                 self.remember(&name, version, stamp, &record);
             }
-            Ok(())
+            Ok::<_, PackageError>(())
         });
         read.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         Ok(self.known().values().flat_map(|(_, digests)| digests).copied().collect())
