@@ -87,7 +87,8 @@ impl Registry {
             return Err(RegistryError::TooLarge { reference: pinned, what, limit }.into());
         }
         let blobs = record.blobs();
-        progress.total(blobs.iter().map(|(_, blob)| blob.size).sum());
+        // What a record says may be anything.
+        progress.total(blobs.iter().fold(0, |total: u64, (_, blob)| total.saturating_add(blob.size)));
         let pulling = futures_util::stream::iter(blobs)
             .map(|(name, blob)| download(&session, name, blob, cache, progress));
         pulling.buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;

@@ -5,7 +5,7 @@
 //! kept. What is checked is the key, the digest and the kind of text; the place that the text names is not, as cosign does
 //! not, so that a mirror's copies are as good. Left out: certificates, transparency logs, the referrers API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
@@ -95,9 +95,8 @@ pub(super) async fn check(
         tracing::info!(%reference, key = key.name(), "the signature is good");
         return Ok(());
     }
-    let mut tried: Vec<&str> = keys.iter().map(|key| key.name()).collect();
-    tried.dedup();
-    let tried = tried.join(", ");
+    let tried: BTreeSet<&str> = keys.iter().map(|key| key.name()).collect();
+    let tried = tried.into_iter().collect::<Vec<_>>().join(", ");
     let reason = match found.len() {
         0 => format!("it is not signed; a signature by one of these keys is wanted: {tried}"),
         count => format!("it has {count} signature(s), and none is by one of these keys: {tried}"),
