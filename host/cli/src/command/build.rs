@@ -188,11 +188,11 @@ mod tests {
     fn the_files_of_a_granted_folder_are_packed() {
         let manifest = format!("{MODEL}\n[grants]\nfolder = 'assets'");
         let folder = folder(&manifest, &[("m.wasm", b"\0asm\x0d\0\x01\0..."), ("g.onnx", b"g")]);
-        let error = collect(folder.path()).err().unwrap();
+        let error = collect(folder.path(), &RegistryArgs::default()).err().unwrap();
         assert!(error.to_string().contains("assets cannot be packed"), "{error}");
         fs::create_dir_all(folder.path().join("assets/deep")).unwrap();
         fs::write(folder.path().join("assets/deep/a.txt"), "a").unwrap();
-        let (_, contents) = collect(folder.path()).unwrap();
+        let (_, contents) = collect(folder.path(), &RegistryArgs::default()).unwrap();
         assert_eq!(contents.files.keys().collect::<Vec<_>>(), ["assets/deep/a.txt", "g.onnx", "m.wasm"]);
     }
 

@@ -75,6 +75,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         Check::ok("vespid", env!("CARGO_PKG_VERSION")),
         machine::processors(),
         machine::memory(),
+        Check::ok("allocator", crate::allocator::NAME),
         machine::cache(),
         engine(),
         backends::embedded(),
