@@ -1,7 +1,8 @@
 //! The allocator, and what it says of itself.
 //!
 //! jemalloc: it gives the memory of models that have been unloaded back to the system, which the C library's keeps where
-//! small blocks lie between. It stands in for `malloc` as well, so that inference libraries use it too.
+//! small blocks lie between. Inference libraries in C++ stay with the C library's: OpenVINO's frees memory with it whatever
+//! `malloc` the process has.
 
 use tikv_jemalloc_ctl::{epoch, stats};
 
