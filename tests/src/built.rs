@@ -28,6 +28,12 @@ pub fn openvino() -> String {
     named("VESPID_OPENVINO_LIBRARY").display().to_string()
 }
 
+/// The program of the server with S3's interface.
+#[must_use]
+pub fn s3() -> PathBuf {
+    named("VESPID_S3_BIN")
+}
+
 /// The package that was built from a model's folder of that name.
 #[must_use]
 pub fn package(name: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
-use crate::command::{build, delete, dev, doctor, inspect, models, new, push, test};
+use crate::command::{build, delete, dev, doctor, inspect, models, new, push, test, traffic};
 use crate::{bench, predict, serve};
 
 const AFTER_HELP: &str = "\
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     Models(models::ModelsArgs),
+    Traffic(traffic::TrafficArgs),
     Delete(delete::DeleteArgs),
     Doctor(doctor::DoctorArgs),
 }

@@ -9,3 +9,4 @@ pub(crate) mod models;
 pub(crate) mod new;
 pub(crate) mod push;
 pub(crate) mod test;
+pub(crate) mod traffic;

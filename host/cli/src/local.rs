@@ -6,6 +6,7 @@
 //! component of Python takes ten seconds to compile. Left out on purpose: ports, and other models that a plugin may call.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,7 +14,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use tempfile::TempDir;
 use vespid_engine::{Engine, EngineOptions};
-use vespid_package::Store;
+use vespid_package::{Permissions, Store, StoreOptions};
 use vespid_serving::{LoadOptions, Predictor, PredictorOptions, ReadyModel, Repository, RepositoryOptions};
 use vespid_types::{ModelRef, Result};
 
@@ -24,9 +25,13 @@ use crate::{onnxruntime, openvino};
 /// The largest package; that of `vespid serve`.
 const MAX_PACKAGE: ByteSize = ByteSize::gib(4);
 
-/// Which libraries run graphs.
+/// Which libraries run graphs, and what plugins may reach.
 #[derive(Debug, Args)]
 pub(crate) struct Libraries {
+    /// A file that says what models may reach outside of their sandboxes (docs/grants.md) [default: other models, and their
+    /// own files]
+    #[arg(long, value_name = "FILE")]
+    grants: Option<PathBuf>,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
     #[command(flatten)]
@@ -42,20 +47,25 @@ pub(crate) struct Local {
 
 impl Local {
     /// A core without models and with room for so many calls at once. Within a runtime.
-    pub(crate) fn start(libraries: &Libraries, max_instances: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn start(libraries: &Libraries, max_instances: u32) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().hint(
             "there is no place for temporary files",
             "check that the folder TMPDIR can be written to",
         )?;
-        let store = Store::open(folder.path())?;
+        let store = Store::open(StoreOptions::folder(folder.path())).await?;
+        let permissions = libraries.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
         let cache = vespid_toolchain::cache_dir()
             .hint("there is no place for compiled code", "set VESPID_CACHE to a folder")?;
         let engine = Engine::new(&EngineOptions { code_cache: cache.join("code"), max_instances })
             .context("the plugin engine does not start")?;
         let backends = libraries.openvino.join(libraries.onnxruntime.backends()?)?;
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-        let options = RepositoryOptions { engine, backends, max_package: MAX_PACKAGE };
-        let repository = Repository::start(store, predictor.clone(), options)?;
+        let options = RepositoryOptions {
+            max_package: MAX_PACKAGE,
+            permissions,
+            ..RepositoryOptions::new(engine, backends, vespid_ingress::cases::request)
+        };
+        let repository = Repository::start(store, predictor.clone(), options).await?;
         Ok(Self { predictor, repository, _store: folder })
     }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use vespid_package::GraphManifest;
+use vespid_package::{GraphManifest, PackagePath};
 use vespid_types::{ModelName, Version};
 
 use crate::failure::{Failure, Hint};
@@ -21,6 +21,8 @@ pub(crate) struct Manifest {
     pub(crate) plugin: Option<String>,
     /// The names in the package of all other files (graphs, their weights, labels), sorted, each once.
     pub(crate) files: Vec<String>,
+    /// A folder of the package all of whose files belong to it.
+    pub(crate) folder: Option<PackagePath>,
 }
 
 impl Manifest {
@@ -38,7 +40,8 @@ impl Manifest {
             return Err(Failure::new(format!("{FILE} names itself as a part of the model"))
                 .hint("name the component or the graph"));
         }
-        Ok(Self { name: manifest.name, version: manifest.version, plugin, files })
+        let folder = manifest.grants.folder;
+        Ok(Self { name: manifest.name, version: manifest.version, plugin, files, folder })
     }
 
     /// Whether the package holds this file besides its plugin.

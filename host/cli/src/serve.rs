@@ -8,6 +8,7 @@
 //! finished what it had begun.
 
 pub(crate) mod listener;
+mod models;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -22,16 +23,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
-use vespid_package::Store;
+use vespid_package::{Permissions, Store, StoreLocation, StoreOptions};
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
-use crate::{onnxruntime, openvino};
+use self::models::Models;
+use crate::{allocator, onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
 Examples:
   vespid serve --store ./store
+  vespid serve --store s3://models/production --cache /var/cache/vespid
   vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
   VESPID_LOG=debug vespid serve --store ./store
 
@@ -45,9 +48,14 @@ pub(crate) const DEFAULT_MAX_INSTANCES: u32 = 256;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ServeArgs {
-    /// The folder that keeps the packages; made where it does not exist
+    /// Where the packages are kept: a folder, which is made where it does not exist, or s3://BUCKET/PREFIX, gs://... or
+    /// az://..., whose keys are taken from the environment (docs/repository.md)
+    #[arg(long, value_name = "DIR|URL")]
+    store: StoreLocation,
+    /// What of the packages is kept on this machine [default: the folder of the packages itself, which is then this
+    /// server's alone; of a bucket, one in the user's cache]
     #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    cache: Option<PathBuf>,
     /// Where clients reach the server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     http: SocketAddr,
@@ -69,6 +77,12 @@ pub(crate) struct ServeArgs {
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
+    /// A file that says what models may reach outside of their sandboxes (docs/grants.md) [default: other models, and their
+    /// own packages]
+    #[arg(long, value_name = "FILE")]
+    grants: Option<PathBuf>,
+    #[command(flatten)]
+    models: Models,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
     #[command(flatten)]
@@ -117,7 +131,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<Log> {
 
 async fn serve(args: &ServeArgs, log: Log) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let api = build(args, log, stopped.clone())?;
+    let api = build(args, log, stopped.clone()).await?;
     let telemetry = api.telemetry.clone();
     let served = listen_and_drain(args, api, &stop, stopped).await;
     // It blocks, on work of this runtime's.
@@ -165,8 +179,9 @@ async fn listen_and_drain(
     }
 }
 
-fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
-    let store = Store::open(&args.store)?;
+async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+    let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
+    let store = open_store(args).await?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
         max_instances: args.max_instances,
@@ -182,9 +197,31 @@ fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow:
     let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
-    let options = RepositoryOptions { engine, backends, max_package: args.max_package };
-    let repository = Repository::start(store, predictor.clone(), options)?;
+    let options = RepositoryOptions {
+        engine,
+        backends,
+        max_package: args.max_package,
+        permissions,
+        cases: vespid_ingress::cases::request,
+        loading: args.models.loading(),
+        memory: args.models.memory(),
+        control: args.models.control()?,
+    };
+    let repository = Repository::start(store, predictor.clone(), options).await?;
     Ok(Api { predictor, telemetry, repository, max_body: args.max_body, stopping })
+}
+
+async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {
+    let cache = match (&args.cache, &args.store) {
+        (None, StoreLocation::Bucket(url)) => {
+            // Each has its own, for a cache is one server's.
+            let name = vespid_package::digest_of(url.as_str().as_bytes()).hex();
+            Some(vespid_toolchain::cache_dir()?.join("stores").join(name))
+        }
+        (cache, _) => cache.clone(),
+    };
+    let location = args.store.clone();
+    Store::open(StoreOptions { location, cache }).await.with_context(|| format!("--store {}", args.store))
 }
 
 fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
@@ -196,7 +233,7 @@ fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
         .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
         .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
     let trace = TraceSettings { level: TraceLevel::Timestamps, rate: args.trace_rate, count: None };
-    TelemetryOptions { otlp_endpoint, trace, log: Some(log) }
+    TelemetryOptions { otlp_endpoint, trace, log: Some(log), allocator: Some(allocator::statistics) }
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

@@ -78,6 +78,15 @@ struct RawError {
     contains: String,
 }
 
+/// The request of the case in `file`, for `target`.
+///
+/// # Errors
+/// As [`Case::parse`] and [`Case::request`], and where the file cannot be read.
+pub fn request(file: &Path, target: ModelRef) -> Result<Request, Error> {
+    let text = fs::read(file).map_err(|error| Error::invalid(format!("it cannot be read: {error}")))?;
+    Case::parse(&text)?.request(target, file.parent().unwrap_or(file))
+}
+
 impl Case {
     /// Reads the text of a case.
     ///

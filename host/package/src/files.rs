@@ -14,7 +14,7 @@ use vespid_types::{Encoding, ModelName, Version};
 
 use crate::archive::{ArchiveLimits, create_file};
 use crate::manifest::{Batching, GraphManifest, Instances, Limits, Manifest, one};
-use crate::{PackageError, PackagePath};
+use crate::{Grants, PackageError, PackagePath};
 
 /// The files of one package.
 pub type PackageFiles = BTreeMap<PackagePath, Bytes>;
@@ -71,9 +71,10 @@ impl Manifest {
             limits: Limits::default(),
             instances: Instances::default(),
             sequences: None,
-            granted_models: Default::default(),
+            grants: Grants::default(),
             config: BTreeMap::new(),
             labels: BTreeMap::new(),
+            warmups: Vec::new(),
         };
         manifest.check()?;
         Ok(manifest)

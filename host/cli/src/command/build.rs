@@ -23,8 +23,8 @@ The folder's files say what language the plugin is in: Cargo.toml for Rust, plug
 with none of them the .wasm that model.toml names is taken as it is. What makes components of Python and JavaScript is \
 installed into the user's cache on first use, and a component that was made of the same source before is taken from there.
 
-The package holds model.toml, the component, the graphs and labels that model.toml names, the recorded cases, and nothing \
-else. Equal contents give equal bytes.";
+The package holds model.toml and what it names (the component, the graphs, labels, the files of grants.folder), the recorded \
+cases, and nothing else. Equal contents give equal bytes.";
 
 /// Compile a model's plugin and pack its folder into one file
 #[derive(Debug, Args)]
@@ -67,6 +67,14 @@ pub(crate) fn collect(folder: &Path) -> Result<(Manifest, Contents), Failure> {
     }
     for (name, path) in cases(folder)? {
         files.insert(name, path);
+    }
+    if let Some(inside) = &manifest.folder {
+        let found = vespid_package::folder_files(folder, inside);
+        let found = found.hint(
+            format!("the files of {} cannot be packed", folder.join(inside).display()),
+            format!("put them there, or change grants.folder in {}", folder.join(manifest::FILE).display()),
+        )?;
+        files.extend(found.into_iter().map(|file| (file.to_string(), folder.join(&file))));
     }
     if let Some(name) = &manifest.plugin {
         let path = guest::build(folder, &manifest)?.unwrap_or_else(|| folder.join(name));
@@ -157,6 +165,18 @@ mod tests {
         let folder = folder(MODEL, &files);
         let (_, contents) = collect(folder.path()).unwrap();
         assert_eq!(contents.files.keys().collect::<Vec<_>>(), ["g.onnx", "m.wasm"]);
+    }
+
+    #[test]
+    fn the_files_of_a_granted_folder_are_packed() {
+        let manifest = format!("{MODEL}\n[grants]\nfolder = 'assets'");
+        let folder = folder(&manifest, &[("m.wasm", b"\0asm\x0d\0\x01\0..."), ("g.onnx", b"g")]);
+        let error = collect(folder.path()).err().unwrap();
+        assert!(error.to_string().contains("assets cannot be packed"), "{error}");
+        fs::create_dir_all(folder.path().join("assets/deep")).unwrap();
+        fs::write(folder.path().join("assets/deep/a.txt"), "a").unwrap();
+        let (_, contents) = collect(folder.path()).unwrap();
+        assert_eq!(contents.files.keys().collect::<Vec<_>>(), ["assets/deep/a.txt", "g.onnx", "m.wasm"]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &DevArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
-    let local = Local::start(&args.libraries, MAX_INSTANCES)?;
+    let local = Local::start(&args.libraries, MAX_INSTANCES).await?;
     let listener = bind(args.http).await.hint_address(args.http)?;
     let address = listener.local_addr()?;
     let mut signals = Signals::listen()?;
@@ -90,7 +90,7 @@ async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
         rate: vespid_telemetry::DEFAULT_TRACE_RATE,
         count: None,
     };
-    let options = TelemetryOptions { otlp_endpoint: None, trace, log: Some(log) };
+    let options = TelemetryOptions { otlp_endpoint: None, trace, log: Some(log), allocator: None };
     let api = Api {
         predictor: local.predictor.clone(),
         telemetry: Telemetry::new(local.predictor.clone(), options)?,

@@ -1,5 +1,6 @@
 //! `vespid inspect`: what is in a model, and what it asks for.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,9 @@ struct Inspected {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// Of the package, wherever it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     /// Of the archive that `vespid build` writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<Archive>,
@@ -75,11 +79,8 @@ struct FileEntry {
     sha256: String,
 }
 
-/// What model.toml asks for.
-#[derive(Default, Serialize)]
-struct Grants {
-    models: Vec<String>,
-}
+/// What model.toml asks for, by the keys under `[grants]`.
+type Grants = BTreeMap<&'static str, Vec<String>>;
 
 #[derive(Serialize)]
 struct Plugin {
@@ -123,6 +124,7 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let inspected = Inspected {
         name: subject.named.then(|| subject.package.name.to_string()),
         version: subject.named.then(|| subject.package.version.to_string()),
+        digest: subject.digest,
         archive: subject.archive,
         files: subject.package.files.iter().map(|(path, content)| entry(path.as_str(), content)).collect(),
         grants: subject.grants,
@@ -140,6 +142,7 @@ struct Subject {
     package: Package,
     /// Whether it has a manifest, and so a name.
     named: bool,
+    digest: Option<String>,
     archive: Option<Archive>,
     code: Option<Bytes>,
     grants: Grants,
@@ -156,12 +159,16 @@ impl Subject {
         let text = package.files.get(&crate::manifest::FILE.parse()?);
         let text = String::from_utf8_lossy(text.map(|text| &text[..]).unwrap_or_default()).into_owned();
         let manifest = vespid_package::Manifest::parse(&text)?;
-        let grants = Grants { models: manifest.granted_models.iter().map(ToString::to_string).collect() };
+        let mut grants = Grants::new();
+        for (key, value) in manifest.grants.list() {
+            grants.entry(key).or_default().push(value);
+        }
+        let digest = Some(digest(&package)?);
         let content = fs::read(&path)?;
         let archive =
             Some(Archive { size: content.len() as u64, sha256: hex::encode(Sha256::digest(&content)) });
         let code = package.code().cloned();
-        Ok(Self { package, named: true, archive, code, grants })
+        Ok(Self { package, named: true, digest, archive, code, grants })
     }
 
     /// A component without a package is looked at as one of its own.
@@ -177,8 +184,27 @@ impl Subject {
             files: [(Clone::clone(&plugin), code.clone())].into(),
             plugin: Some(plugin),
         };
-        Ok(Self { package, named: false, archive: None, code: Some(code), grants: Grants::default() })
+        Ok(Self {
+            package,
+            named: false,
+            digest: None,
+            archive: None,
+            code: Some(code),
+            grants: Grants::new(),
+        })
     }
+}
+
+/// The digest of a package, which is that of its record.
+fn digest(package: &Package) -> anyhow::Result<String> {
+    let folder = tempfile::tempdir()?;
+    for (path, content) in &package.files {
+        let place = folder.path().join(path);
+        fs::create_dir_all(place.parent().unwrap_or(folder.path()))?;
+        fs::write(place, content)?;
+    }
+    let (record, _) = vespid_package::Record::of_folder(folder.path())?;
+    Ok(record.digest().to_string())
 }
 
 /// The package's name in a folder of its own.
@@ -209,7 +235,7 @@ fn describe(args: &InspectArgs, package: &Package) -> anyhow::Result<Signature> 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     let described = runtime.block_on(async {
-        let local = Local::start(&args.libraries, 4)?;
+        let local = Local::start(&args.libraries, 4).await?;
         Ok(local.load(package).await?.signature().clone())
     });
     runtime.shutdown_background();
@@ -252,14 +278,16 @@ fn plugin(code: &Bytes) -> Result<Plugin, Failure> {
 }
 
 fn print(inspected: &Inspected) -> anyhow::Result<()> {
-    let Inspected { name, version, archive, files, grants, plugin, signature } = inspected;
+    let Inspected { name, version, digest, archive, files, grants, plugin, signature } = inspected;
     if let (Some(name), Some(version)) = (name, version) {
         ui::result(format!("model      {name}"))?;
         ui::result(format!("version    {version}"))?;
     }
+    if let Some(digest) = digest {
+        ui::result(format!("digest     {digest}"))?;
+    }
     if let Some(Archive { size, sha256 }) = archive {
-        ui::result(format!("size       {}", ui::size(*size)))?;
-        ui::result(format!("sha256     {sha256}"))?;
+        ui::result(format!("archive    {}, sha256 {sha256}", ui::size(*size)))?;
     }
     if let Some(Plugin { kind, streams, .. }) = plugin {
         ui::result(match (kind, streams) {
@@ -268,8 +296,8 @@ fn print(inspected: &Inspected) -> anyhow::Result<()> {
             (Kind::Component, false) => "plugin     a component",
         })?;
     }
-    if !grants.models.is_empty() {
-        ui::result(format!("asks for   models {}", grants.models.join(", ")))?;
+    for (key, values) in grants {
+        ui::result(format!("asks for   {key} {}", ui::clean(&values.join(", "))))?;
     }
     ui::result("")?;
     let mut table = ui::table(["FILE", "SIZE", "SHA256"]);

@@ -109,7 +109,7 @@ struct Tally {
 }
 
 async fn run_all(args: &TestArgs, package: &Package, cases: &Cases) -> anyhow::Result<Tally> {
-    let local = Local::start(&args.libraries, MAX_INSTANCES)?;
+    let local = Local::start(&args.libraries, MAX_INSTANCES).await?;
     let model = local.load(package).await.map_err(|error| Failure::new(error.message()))?;
     let width = cases.files.keys().map(String::len).max().unwrap_or_default();
     let mut tally = Tally::default();

@@ -77,6 +77,7 @@ pub fn router(api: Api) -> Router {
         .route("/v2/repository/index", post(repository::index))
         .route("/v2/repository/models/{model}/load", post(repository::load))
         .route("/v2/repository/models/{model}/unload", post(repository::unload))
+        .route("/v2/repository/models/{model}/traffic", get(repository::traffic).put(repository::set_traffic))
         .route(
             "/v2/repository/models/{model}/versions/{version}",
             put(repository::upload).delete(repository::remove),

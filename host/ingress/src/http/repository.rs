@@ -6,10 +6,12 @@ use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::StatusCode;
+use bytesize::ByteSize;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tower_http::timeout::TimeoutBody;
+use vespid_serving::Traffic;
 use vespid_types::{BoxError, Error, ErrorCode, ModelRef};
 
 use super::body::PAUSE;
@@ -18,6 +20,9 @@ use super::target::{Target, VersionedTarget};
 use super::{Api, drain, read_body};
 use crate::wire;
 use crate::wire::metadata::{ModelState, RepositoryIndexEntry};
+
+/// More than anyone's versions take.
+const MAX_TRAFFIC: ByteSize = ByteSize::kib(64);
 
 pub(super) async fn index(
     State(api): State<Api>,
@@ -91,7 +96,27 @@ pub(super) async fn unload(
     Ok(StatusCode::OK)
 }
 
+/// Which of a model's versions are served, and how requests are led to them.
+pub(super) async fn traffic(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+) -> Result<Json<Traffic>, Failure> {
+    Ok(Json(api.repository.traffic(&name)?))
+}
+
+/// Sets it. What the document does not say is as usual.
+pub(super) async fn set_traffic(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+    body: Body,
+) -> Result<Json<Traffic>, Failure> {
+    let body = read_body(body, MAX_TRAFFIC, 0).await?;
+    let traffic = Traffic::parse(&body).map_err(Error::from)?;
+    api.repository.set_traffic(name, traffic.clone()).await?;
+    Ok(Json(traffic))
+}
+
 /// How a version is configured, in Triton's words.
 pub(super) async fn config(State(api): State<Api>, Target(target): Target) -> Result<Json<Value>, Failure> {
-    Ok(Json(wire::config::to_json(&api.config(&target)?)?))
+    Ok(Json(wire::config::to_json(&api.config(&target).await?)?))
 }

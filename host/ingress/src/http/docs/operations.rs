@@ -212,6 +212,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
     }
     .refusals(&[400, 404, 408, 413, 415, 500, 503]),
     Operation::get(
+        "/v2/repository/models/{model}/traffic",
+        "traffic",
+        REPOSITORY,
+        "Which of a model's versions are served, and how requests are led to them",
+    )
+    .answers(&[(JSON, "Traffic")])
+    .refusals(&[400, 404]),
+    Operation::get(
+        "/v2/repository/models/{model}/traffic",
+        "setTraffic",
+        REPOSITORY,
+        "Sets which of a model's versions are served, and how requests are led to them",
+    )
+    .method(Method::Put)
+    .body(&[(JSON, "Traffic")])
+    .answers(&[(JSON, "Traffic")])
+    .refusals(&[400, 404, 408, 413, 415, 500, 503]),
+    Operation::get(
         "/v2/repository/models/{model}/versions/{version}",
         "upload",
         REPOSITORY,
