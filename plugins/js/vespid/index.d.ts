@@ -83,6 +83,8 @@ export class Tensor {
   data(): Uint8Array;
   /** Some bytes of the data. */
   read(offset: number, length: number): Uint8Array;
+  /** Another tensor over the same data, to hand one on and keep one; nothing is copied. */
+  share(): Tensor;
   /** The numbers, yours to change: a typed array; of BOOL an array of booleans. */
   values(): any;
   /** The numbers row by row: the last dimension each time. */
@@ -133,6 +135,12 @@ export class Graph {
 /** A value of the `[config]` table of model.toml, as text. */
 export function config(key: string): string | undefined;
 export function config(key: string, otherwise: string): string;
+
+/** A value of the environment that model.toml asks for (`[grants] env`) and the server gives. */
+export function env(name: string): string | undefined;
+
+/** A secret that model.toml asks for (`[grants] secrets`) and the server gives. Keep it out of the log and of answers. */
+export function secret(name: string): string | undefined;
 
 /** Calls another model of this server, which model.toml must grant (`[grants] models`), within this call's deadline. */
 export function infer(model: string, inputs: Tensors, version?: string | null): Tensors;

@@ -83,6 +83,10 @@ export class Tensor {
     return refused(() => this.#live().read(offset, length));
   }
 
+  share() {
+    return Tensor._of(refused(() => this.#live().share()));
+  }
+
   values() {
     const Numbers = ARRAYS[this.datatype];
     const data = this.data();
@@ -347,6 +351,14 @@ export class Response {
 
 export function config(key, otherwise) {
   return host.config(key) ?? otherwise;
+}
+
+export function env(name) {
+  return host.env(name) ?? undefined;
+}
+
+export function secret(name) {
+  return host.secret(name) ?? undefined;
 }
 
 export function infer(model, inputs, version = null) {

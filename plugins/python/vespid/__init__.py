@@ -54,8 +54,8 @@ else:
 
 __all__ = [
     "ANY", "BF16", "BOOL", "BYTES", "Datatype", "Error", "FP16", "FP32", "FP64", "Graph", "INT16", "INT32", "INT64", "INT8",
-    "Parameter", "Request", "Response", "Signature", "Tensor", "UINT16", "UINT32", "UINT64", "UINT8", "config", "infer",
-    "log", "remaining", "sleep",
+    "Parameter", "Request", "Response", "Signature", "Tensor", "UINT16", "UINT32", "UINT64", "UINT8", "config", "env", "infer",
+    "log", "remaining", "secret", "sleep",
 ]  # fmt: skip
 
 #: In a signature's shape: any extent is accepted.
@@ -171,6 +171,11 @@ class Tensor:
         """Some bytes of the data."""
         with _refused():
             return self._live().read(offset, length)
+
+    def share(self) -> Tensor:
+        """Another tensor over the same data, to hand one on and keep one; nothing is copied."""
+        with _refused():
+            return Tensor._of(self._live().share())
 
     def values(self) -> Any:
         """The numbers, as an `array.array` that is yours to change; of BOOL, FP16 and BF16 a list."""
@@ -371,6 +376,16 @@ def config(key: str, default: str | None = None) -> str | None:
     """A value of the `[config]` table of model.toml, as text."""
     value = _host.config(key)
     return default if value is None else value
+
+
+def env(name: str) -> str | None:
+    """A value of the environment that model.toml asks for (`[grants] env`) and the server gives."""
+    return _host.env(name)
+
+
+def secret(name: str) -> str | None:
+    """A secret that model.toml asks for (`[grants] secrets`) and the server gives. Keep it out of the log and of answers."""
+    return _host.secret(name)
 
 
 def infer(model: str, inputs: Mapping[str, Tensor], version: str | None = None) -> Tensors:

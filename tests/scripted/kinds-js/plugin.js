@@ -76,6 +76,10 @@ const actions = {
     return said(Date.now() - begun >= 49, 0 < remaining() && remaining() <= left - 0.05);
   },
   random: () => said(Math.random()),
+  share({ inputs }) {
+    const handed = inputs.uint8.share();
+    return { uint8: handed, ...said(...inputs.uint8.values()) };
+  },
   rows({ inputs }) {
     const sums = [...inputs.int32.rows()].map((row) => row.reduce((sum, value) => sum + value));
     return said(...sums, inputs.int32.read(0, 4).join() === "1,0,0,0");

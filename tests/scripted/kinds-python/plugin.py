@@ -112,6 +112,12 @@ def do_random(request: Request):
     return said(random.random())
 
 
+def do_share(request: Request):
+    kept = request["uint8"]
+    handed = kept.share()
+    return {"uint8": handed} | said(*kept.values())
+
+
 def do_rows(request: Request):
     return said(*(sum(row) for row in request["int32"].rows()), request["int32"].read(0, 4) == b"\1\0\0\0")
 
