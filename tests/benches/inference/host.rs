@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use bytesize::ByteSize;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use vespid_engine::{Engine, EngineOptions};
