@@ -53,6 +53,11 @@ fn tolerance() -> f64 {
 const MAX_WEIGHT: u32 = 1_000_000;
 
 impl Traffic {
+    /// The versions that it leads requests or copies of them to.
+    pub fn named(&self) -> impl Iterator<Item = Version> {
+        self.weights.keys().copied().chain(self.shadow.as_ref().map(|shadow| shadow.version))
+    }
+
     /// Reads the document.
     ///
     /// # Errors
@@ -69,23 +74,12 @@ impl Traffic {
                 "weights: use whole numbers from 1 to 1000000; leave a version out that is to have none",
             );
         }
-        if let Some(Shadow { version, percent, tolerance }) = &traffic.shadow {
+        if let Some(Shadow { percent, tolerance, .. }) = &traffic.shadow {
             if !(*percent > 0.0 && *percent <= 100.0) {
                 return wrong("shadow.percent: use more than 0 and at most 100");
             }
             if !(tolerance.is_finite() && *tolerance >= 0.0) {
                 return wrong("shadow.tolerance: use 0 or more");
-            }
-            if traffic.weights.contains_key(version) {
-                return wrong("shadow.version is among the weights: its answers are returned already");
-            }
-        }
-        if let VersionPolicy::Specific(served) = &traffic.versions {
-            let named = traffic.weights.keys().chain(traffic.shadow.as_ref().map(|shadow| &shadow.version));
-            if let Some(version) = named.into_iter().find(|version| !served.contains(version)) {
-                return Err(PackageError::Traffic {
-                    reason: format!("version {version} is not among those that `versions` serves"),
-                });
             }
         }
         Ok(traffic)
@@ -216,8 +210,6 @@ mod tests {
             (r#"{"versions":{"specific":[0]}}"#, "'0' is not a version"),
             (r#"{"shadow":{"version":1,"percent":0}}"#, "shadow.percent"),
             (r#"{"shadow":{"version":1,"tolerance":-1}}"#, "shadow.tolerance"),
-            (r#"{"weights":{"1":1},"shadow":{"version":1}}"#, "shadow.version is among the weights"),
-            (r#"{"versions":{"specific":[1]},"weights":{"2":1}}"#, "version 2 is not among those"),
         ] {
             let error = Traffic::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

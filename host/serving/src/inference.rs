@@ -105,7 +105,7 @@ impl Inference {
     async fn admitted(&self, request: Request) -> Result<Response> {
         let Ongoing { predictor, model, timeline, .. } = &*self.0;
         let route = predictor.catalog().route(model.name());
-        let copy = route.as_ref().and_then(|route| route.copy(&request));
+        let copy = route.as_ref().and_then(|route| route.copy(&request, model.version()));
         let answered = match self.keeper(&request) {
             Some(keeper) => keeper.predict(request, Callers::default(), timeline).await,
             None => model.predict(request, Callers::default(), timeline).await,

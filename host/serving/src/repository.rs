@@ -267,7 +267,7 @@ impl Repository {
     /// when they are asked.
     ///
     /// # Errors
-    /// `NOT_FOUND`, `INVALID_ARGUMENT` where it leads traffic to a version that is not there, or what the store says; all
+    /// `NOT_FOUND` for the model, and for a version that it leads traffic to and does not serve; or what the store says; all
     /// is then as it was. Where a version that it selects does not load, the others are served as it says.
     pub async fn set_traffic(&self, name: ModelName, traffic: Traffic) -> Result<()> {
         let _turn = self.shared.turns.take(&name).await;
@@ -275,10 +275,13 @@ impl Repository {
         if versions.is_empty() {
             return Err(not_known(&name));
         }
-        let named = traffic.weights.keys().chain(traffic.shadow.as_ref().map(|shadow| &shadow.version));
-        if let Some(missing) = named.into_iter().find(|version| !versions.contains_key(version)) {
-            let message = format!("traffic: the model has no version {missing}; upload it first");
-            return Err(Error::invalid(message));
+        let served = traffic.versions.among(versions.into_keys().collect());
+        if let Some(missing) = traffic.named().find(|version| !served.contains(version)) {
+            let message = format!(
+                "traffic: the model has no version {missing} among those that `versions` serves: upload it first, or name \
+                 another"
+            );
+            return Err(Error::new(ErrorCode::NotFound, message));
         }
         self.shared.store.put_document(&name, traffic.to_json().into()).await?;
         let traffic = Box::new(traffic);

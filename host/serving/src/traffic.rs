@@ -125,11 +125,12 @@ impl Route {
         }
     }
 
-    /// A copy of a request that is about to be answered by another version than the shadow, where one is due.
-    pub(crate) fn copy(self: &Arc<Self>, request: &Request) -> Option<Copy> {
+    /// A copy of a request that is about to be answered by `answering`, where one is due.
+    pub(crate) fn copy(self: &Arc<Self>, request: &Request, answering: Version) -> Option<Copy> {
         let shadow = self.traffic.shadow.as_ref()?;
         // Requests that name a version are tests of that one; of a sequence, one alone means nothing.
-        let eligible = request.model.version.is_none() && request.sequence.is_none();
+        let eligible =
+            request.model.version.is_none() && request.sequence.is_none() && answering != shadow.version;
         if !eligible || fastrand::f64() * 100.0 >= shadow.percent {
             return None;
         }

@@ -188,8 +188,10 @@ fn other(number: u32) -> Vec<u8> {
 #[test]
 fn traffic_that_leads_nowhere_is_refused_and_changes_nothing() {
     let server = Server::with(&["iris"]);
+    lead(&server, &json!({"weights": {"7": 1}})).assert_error(404, "the model has no version 7");
+    let unserved = json!({"versions": {"specific": [2]}, "weights": {"1": 1}});
+    lead(&server, &unserved).assert_error(404, "the model has no version 1 among those");
     for (traffic, message) in [
-        (json!({"weights": {"7": 1}}), "the model has no version 7"),
         (json!({"weights": {"1": 0}}), "traffic: "),
         (json!({"weight": {}}), "unknown field `weight`"),
         (json!({"shadow": {"version": 1, "percent": 200}}), "shadow.percent"),

@@ -4,9 +4,10 @@
 //! is built and loaded beside what serves, which goes on until the new one is ready, and after it where that fails. Left
 //! out on purpose: gRPC and the admin port, which `vespid serve` has, and other models that the plugin may call.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -173,6 +174,28 @@ fn matters(root: &Path, path: &Path) -> bool {
     !built && !names.any(|name| name.starts_with('.') || name == "target" || name == "__pycache__")
 }
 
+/// The files that can be a part of the model, with the time of their last change and their length. What cannot be read is
+/// left out: the build says so.
+fn stamps(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, u64)> {
+    let mut stamps = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match std::fs::metadata(&path) {
+                Ok(metadata) if !matters(folder, &path) || !(metadata.is_dir() || metadata.is_file()) => {}
+                Ok(metadata) if metadata.is_dir() => folders.push(path),
+                Ok(metadata) => {
+                    let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    stamps.insert(path, (changed, metadata.len()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    stamps
+}
+
 struct Dev<'a> {
     folder: &'a Path,
     registries: &'a RegistryArgs,
@@ -186,14 +209,19 @@ impl Dev<'_> {
     /// Builds and loads, once and after each change, until nobody tells of changes any more.
     async fn run(mut self, mut changes: mpsc::Receiver<()>) {
         loop {
+            // Looked at before they are read: what changes while they are is a change after that.
+            let seen = stamps(self.folder);
             if let Err(error) = self.once().await {
                 failure::report(&error);
                 let before =
                     if self.served.is_some() { "what was there before goes on serving; " } else { "" };
                 ui::note(ui::styled(WARN, format!("{before}waiting for a change")));
             }
-            if changes.recv().await.is_none() {
-                return;
+            // That somebody has read a file is told as well, the build above all.
+            while stamps(self.folder) == seen {
+                if changes.recv().await.is_none() {
+                    return;
+                }
             }
         }
     }

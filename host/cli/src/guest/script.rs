@@ -31,7 +31,8 @@ pub(super) fn build(folder: &Path, manifest: &Manifest, tool: Tool) -> Result<Pa
     let shown = folder.display().to_string();
     let sources = sources::collect(folder, manifest)?;
     let world = if streams(folder, tool)? { "streaming-plugin" } else { "plugin" };
-    let place = Builds::open()?.place(&digest(&sources, tool, world)?);
+    let key = digest(&sources, tool, world)?;
+    let place = Builds::open()?.place(&key);
     if place.is_file() {
         touch(&place);
         return Ok(place);
@@ -47,7 +48,8 @@ pub(super) fn build(folder: &Path, manifest: &Manifest, tool: Tool) -> Result<Pa
                 "`vespid doctor` lists what is there and what is missing",
             )?;
         spinner.set_message(format!("building {shown} with {tool}"));
-        make(&sources, world, &installed, tool, &shown, &place)
+        let work = Work { sources: &sources, world, tool, key: &key, shown: &shown };
+        work.make(&installed, &place)
     })();
     spinner.finish_and_clear();
     built.map(|()| place)
@@ -91,29 +93,43 @@ fn digest(sources: &Sources, tool: Tool, world: &str) -> Result<String, Failure>
     Ok(hex::encode(sources::digest(sources, digest)?.finalize()))
 }
 
-/// Has the tool make `place`.
-fn make(
-    sources: &Sources,
-    world: &str,
-    installed: &Installed,
+/// What is to be built.
+struct Work<'a> {
+    sources: &'a Sources,
+    world: &'a str,
     tool: Tool,
-    shown: &str,
-    place: &Path,
-) -> Result<(), Failure> {
-    let room = tempfile::tempdir()
-        .hint("there is no place for temporary files", "check that the folder TMPDIR can be written to")?;
-    let room = room.path();
-    embedded::write(embedded::WIT, &room.join("wit"))?;
-    sources::stage(sources, &room.join(PROJECT))?;
-    let mut command = installed.command();
-    match tool {
-        Tool::ComponentizePy => python(&mut command, sources, room, world)?,
-        Tool::ComponentizeQjs => javascript(&mut command, sources, room, world)?,
+    /// The digest of all that goes in.
+    key: &'a str,
+    /// The folder, for messages.
+    shown: &'a str,
+}
+
+impl Work<'_> {
+    /// Has the tool make `place`.
+    fn make(&self, installed: &Installed, place: &Path) -> Result<(), Failure> {
+        let Self { sources, world, tool, key, shown } = self;
+        let room = tempfile::tempdir().hint(
+            "there is no place for temporary files",
+            "check that the folder TMPDIR can be written to",
+        )?;
+        let room = room.path();
+        embedded::write(embedded::WIT, &room.join("wit"))?;
+        let staged = sources::stage(sources, &room.join(PROJECT))?;
+        // What is kept under a digest has to be made of what the digest is of.
+        if digest(&staged, *tool, world)? != *key {
+            return Err(Failure::new(format!("the files in {shown} changed while they were read"))
+                .hint("build it again"));
+        }
+        let mut command = installed.command();
+        match tool {
+            Tool::ComponentizePy => python(&mut command, sources, room, world)?,
+            Tool::ComponentizeQjs => javascript(&mut command, sources, room, world)?,
+        }
+        let out = room.join("component.wasm");
+        command.arg("--output").arg(&out).current_dir(room.join(PROJECT));
+        run(&mut command, *tool, shown)?;
+        Builds::open()?.keep(&out, place)
     }
-    let out = room.join("component.wasm");
-    command.arg("--output").arg(&out).current_dir(room.join(PROJECT));
-    run(&mut command, tool, shown)?;
-    Builds::open()?.keep(&out, place)
 }
 
 /// Where the sources are staged.

@@ -83,20 +83,18 @@ pub(super) fn entry(digest: &mut Sha256, name: &str, content: &[u8]) {
     digest.update(content);
 }
 
-/// Puts the sources into another folder, without copying where the file system allows it.
-pub(super) fn stage(sources: &Sources, into: &Path) -> Result<(), Failure> {
-    for (name, path) in sources {
+/// Copies the sources into another folder, where nobody changes them; returns where they lie there.
+pub(super) fn stage(sources: &Sources, into: &Path) -> Result<Sources, Failure> {
+    let put = |(name, path): (&String, &PathBuf)| {
         let place = into.join(name);
-        let put = || {
-            fs::create_dir_all(place.parent().unwrap_or(into))?;
-            fs::hard_link(path, &place).or_else(|_| fs::copy(path, &place).map(drop))
-        };
-        put().hint(
+        let copied = fs::create_dir_all(place.parent().unwrap_or(into)).and_then(|()| fs::copy(path, &place));
+        copied.hint(
             format!("{} cannot be copied", path.display()),
             "check its rights, and the space in TMPDIR",
         )?;
-    }
-    Ok(())
+        Ok((name.clone(), place))
+    };
+    sources.iter().map(put).collect()
 }
 
 #[cfg(test)]
