@@ -93,6 +93,22 @@ impl Traffic {
     }
 }
 
+/// A whole number from 1. JSON has one kind of numbers: `2.0` is one too.
+#[derive(Deserialize)]
+#[serde(try_from = "f64")]
+struct Whole(NonZero<u32>);
+
+impl TryFrom<f64> for Whole {
+    type Error = String;
+
+    fn try_from(number: f64) -> Result<Self, String> {
+        let whole = number.fract() == 0.0 && number >= 1.0 && number <= f64::from(u32::MAX);
+        // Exact, for it is within what the type holds.
+        let whole = whole.then_some(number as u32).and_then(NonZero::new);
+        whole.map(Self).ok_or_else(|| format!("{number} is not a whole number from 1 to {}", u32::MAX))
+    }
+}
+
 /// A version as a number or as text.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a version: a whole number from 1")]
@@ -125,8 +141,8 @@ mod weights {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<Version, NonZero<u32>>, D::Error> {
-        let weights = BTreeMap::<String, NonZero<u32>>::deserialize(deserializer)?;
-        let parse = |(version, weight): (String, _)| Ok((version.parse::<Version>()?, weight));
+        let weights = BTreeMap::<String, Whole>::deserialize(deserializer)?;
+        let parse = |(version, Whole(weight)): (String, _)| Ok((version.parse::<Version>()?, weight));
         weights
             .into_iter()
             .map(parse)
@@ -151,7 +167,7 @@ mod policy {
     #[serde(rename_all = "lowercase")]
     enum Read {
         All,
-        Latest(NonZero<u32>),
+        Latest(Whole),
         Specific(Vec<Spelling>),
     }
 
@@ -167,7 +183,7 @@ mod policy {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VersionPolicy, D::Error> {
         Ok(match Read::deserialize(deserializer)? {
             Read::All => VersionPolicy::All,
-            Read::Latest(number) => VersionPolicy::Latest(number),
+            Read::Latest(Whole(number)) => VersionPolicy::Latest(number),
             Read::Specific(versions) => {
                 let versions = versions.into_iter().map(parse_version);
                 VersionPolicy::Specific(versions.collect::<Result<_, _>>().map_err(serde::de::Error::custom)?)
@@ -190,7 +206,7 @@ mod tests {
             let traffic = Traffic::parse(text.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(traffic.to_json()).unwrap(), text);
         }
-        let lenient = br#"{"versions":{"specific":[1,"3"]},"shadow":{"version":3}}"#;
+        let lenient = br#"{"versions":{"specific":[1,"3"]},"shadow":{"version":3},"weights":{"1":2.0}}"#;
         let Traffic { versions, shadow, .. } = Traffic::parse(lenient).unwrap();
         let specific = ["1", "3"].map(|version| version.parse().unwrap());
         assert_eq!(versions, VersionPolicy::Specific(specific.into()));
@@ -203,10 +219,10 @@ mod tests {
         for (text, expected) in [
             ("[]", "invalid type"),
             (r#"{"weight":{}}"#, "unknown field `weight`"),
-            (r#"{"weights":{"1":0}}"#, "nonzero"),
+            (r#"{"weights":{"1":0}}"#, "0 is not a whole number from 1"),
             (r#"{"weights":{"one":1}}"#, "'one' is not a version"),
             (r#"{"weights":{"1":2000000}}"#, "weights: use whole numbers"),
-            (r#"{"versions":{"latest":0}}"#, "nonzero"),
+            (r#"{"versions":{"latest":1.5}}"#, "1.5 is not a whole number from 1"),
             (r#"{"versions":{"specific":[0]}}"#, "'0' is not a version"),
             (r#"{"shadow":{"version":1,"percent":0}}"#, "shadow.percent"),
             (r#"{"shadow":{"version":1,"tolerance":-1}}"#, "shadow.tolerance"),
