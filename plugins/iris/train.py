@@ -2,10 +2,10 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy==2.4.6", "scikit-learn==1.9.1", "skl2onnx==1.20.0", "onnx==1.23.2", "onnxruntime==1.32.0"]
 # ///
-"""Trains the iris classifier and writes what the packages `iris` and `iris-native` hold.
+"""Trains the iris classifier and writes what the packages `iris`, `iris-python`, `iris-js` and `iris-native` hold.
 
-- iris.onnx                    probabilities of standardised measurements; the plugin standardises
-- src/scaler.rs                the constants that it does it with
+- iris.onnx                    probabilities of standardised measurements; the plugins standardise; each has a copy
+- src/scaler.rs                the constants that they do it with; scaler.py and scaler.js are the same
 - ../iris-native/iris.onnx     probabilities of measurements, the scaler in the graph
 - expected.json                some rows with scikit-learn's own answer
 
@@ -48,15 +48,12 @@ def main() -> None:
     mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
     plain = plain_graph(classifier)
     native = with_scaler(plain, mean, scale)
-    save(plain, HERE / "iris.onnx")
+    for folder in "iris", "iris-python", "iris-js":
+        save(plain, HERE.parent / folder / "iris.onnx")
     save(native, HERE.parent / "iris-native" / "iris.onnx")
-    (HERE / "src" / "scaler.rs").write_text(
-        "//! Written by train.py: what the graph's training data was standardised with.\n\n"
-        f"/// The mean of each measurement: {', '.join(COLUMNS)}.\n"
-        f"pub(crate) const MEAN: [f32; 4] = {rust(mean)};\n"
-        "/// The standard deviation of each measurement.\n"
-        f"pub(crate) const SCALE: [f32; 4] = {rust(scale)};\n"
-    )
+    write_constants("iris/src/scaler.rs", "//! ", "", "pub(crate) const {}: [f32; 4] = [{}];", "/// ", mean, scale)
+    write_constants("iris-python/scaler.py", '"""', '"""', "{} = ({})", "#: ", mean, scale)
+    write_constants("iris-js/scaler.js", "// ", "", "export const {} = [{}];", "/** ", mean, scale)
 
     rows = x[::10]
     probabilities = classifier.predict_proba(scaler.transform(rows))
@@ -120,8 +117,19 @@ def verify(model: onnx.ModelProto, name: str, rows: np.ndarray, expected: np.nda
     assert difference < 1e-5
 
 
-def rust(values: np.ndarray) -> str:
-    return f"[{', '.join(str(value) for value in values)}]"
+def write_constants(
+    path: str, before: str, after: str, line: str, comment: str, mean: np.ndarray, scale: np.ndarray
+) -> None:
+    """Writes the scaler in one language."""
+    by = "train.py" if path.startswith("iris/") else "train.py of plugins/iris"
+    end = " */" if comment.startswith("/**") else ""
+    lines = [f"{before}Written by {by}: what the graph's training data was standardised with.{after}", ""]
+    for name, values, meaning in (
+        ("MEAN", mean, f"The mean of each measurement: {', '.join(COLUMNS)}."),
+        ("SCALE", scale, "The standard deviation of each measurement."),
+    ):
+        lines += [f"{comment}{meaning}{end}", line.format(name, ", ".join(str(value) for value in values))]
+    (HERE.parent / path).write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

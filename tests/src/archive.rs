@@ -1,6 +1,7 @@
 //! Tar archives, as `vespid build` makes them and as it never would.
 
 use std::fs;
+use std::path::Path;
 
 pub use tar::EntryType;
 
@@ -23,7 +24,13 @@ impl Archive {
     /// The entries of the package that was built from the folder `model`.
     #[must_use]
     pub fn built(model: &str) -> Self {
-        let bytes = fs::read(built::package(model)).unwrap();
+        Self::read(&built::package(model))
+    }
+
+    /// The entries of an archive in a file.
+    #[must_use]
+    pub fn read(file: &Path) -> Self {
+        let bytes = fs::read(file).unwrap();
         let mut archive = tar::Archive::new(bytes.as_slice());
         let read = |entry: Result<tar::Entry<'_, &[u8]>, _>| {
             let mut entry = entry.unwrap();

@@ -28,6 +28,24 @@ pub fn openvino() -> String {
     named("VESPID_OPENVINO_LIBRARY").display().to_string()
 }
 
+/// The program of the server with S3's interface.
+#[must_use]
+pub fn s3() -> PathBuf {
+    named("VESPID_S3_BIN")
+}
+
+/// The program of Docker's registry.
+#[must_use]
+pub fn registry() -> PathBuf {
+    named("VESPID_REGISTRY_BIN")
+}
+
+/// Cosign, about to do something.
+#[must_use]
+pub fn cosign() -> Command {
+    Command::new(named("VESPID_COSIGN_BIN"))
+}
+
 /// The package that was built from a model's folder of that name.
 #[must_use]
 pub fn package(name: &str) -> PathBuf {
@@ -56,6 +74,14 @@ pub fn pytest(file: &str) -> Command {
 #[must_use]
 pub fn python_onnx(script: &str) -> Command {
     let mut command = Command::new(named("VESPID_PYTHON_ONNX"));
+    command.arg(repository(script));
+    command
+}
+
+/// The same with the client of `tests/python/registry-requirements.txt`.
+#[must_use]
+pub fn python_registry(script: &str) -> Command {
+    let mut command = Command::new(named("VESPID_PYTHON_REGISTRY"));
     command.arg(repository(script));
     command
 }

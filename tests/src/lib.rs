@@ -17,5 +17,7 @@ pub mod http;
 pub mod load;
 pub mod oip;
 pub mod random;
+pub mod registry;
+pub mod s3;
 pub mod server;
 pub mod wait;

@@ -24,6 +24,7 @@ const SHOWN: usize = 100;
 /// A folder for a server's packages and its log, which outlives the servers that are started on it.
 pub struct Home {
     folder: TempDir,
+    store: PathBuf,
 }
 
 /// A running server. Dropping it kills it, and shows its log where a test fails.
@@ -39,15 +40,36 @@ pub struct Server {
 
 impl Default for Home {
     fn default() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        Self { folder, store }
     }
 }
 
 impl Home {
+    /// One whose packages are elsewhere; it is to be started with `--cache`.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
+        Self { store: url.into(), ..Self::default() }
+    }
+
     /// The folder of the packages.
     #[must_use]
     pub fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
+        self.store.clone()
+    }
+
+    /// A folder for what is kept here of packages that are elsewhere.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    /// Where the store keeps what a file of a version holds.
+    #[must_use]
+    pub fn blob(&self, model: &str, version: &str, file: &str) -> PathBuf {
+        let record = fs::read(self.store.join("models").join(model).join(format!("{version}.json"))).unwrap();
+        self.store.join(blob_path(&record, file))
     }
 
     /// Starts a server on it and waits until it is ready.
@@ -65,7 +87,7 @@ impl Home {
     /// The same, with further variables of the environment.
     #[must_use]
     pub fn start_in(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Server {
-        let log = self.folder.path().join("log");
+        let log = self.log();
         let mut child = serve(&self.store(), &[FREE_PORTS, arguments].concat())
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
@@ -87,6 +109,22 @@ impl Home {
     }
 }
 
+impl Home {
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+}
+
+/// Where a store keeps what a file of a version holds, of which this is the record.
+#[must_use]
+pub fn blob_path(record: &[u8], file: &str) -> String {
+    let record: serde_json::Value = serde_json::from_slice(record).unwrap();
+    let layers = record["layers"].as_array().unwrap();
+    let title = |layer: &&serde_json::Value| layer["annotations"]["org.opencontainers.image.title"] == file;
+    let layer = layers.iter().find(title).unwrap_or_else(|| panic!("no {file} in {record}"));
+    format!("blobs/{}", layer["digest"].as_str().unwrap().replace(':', "/"))
+}
+
 /// `vespid serve`, not yet started.
 #[must_use]
 pub fn serve(store: &Path, arguments: &[&str]) -> Command {
@@ -99,6 +137,13 @@ pub fn serve(store: &Path, arguments: &[&str]) -> Command {
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "OTEL_SERVICE_NAME",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_ENDPOINT",
+        "AWS_ENDPOINT_URL",
+        "AWS_PROFILE",
+        "AWS_REGION",
     ] {
         command.env_remove(variable);
     }

@@ -24,6 +24,8 @@ pub(crate) enum Bench {
     Inference,
     /// What the protocols cost: JSON, binary tensors and gRPC, each beside a handler that does nothing.
     Protocols,
+    /// How many models a server holds: what they cost idle, their first calls, and what unloading gives back.
+    Density,
     /// A graphics processor beside the processor: put together here, run on a machine that has one.
     Gpu,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Bench {
             Self::Overhead => "overhead",
             Self::Inference => "inference",
             Self::Protocols => "protocols",
+            Self::Density => "density",
             Self::Gpu => "gpu",
         })
     }
@@ -48,11 +51,11 @@ pub(crate) fn contained(cx: &Context, name: &str, arguments: &[OsString]) -> Res
     ui::run_inherited(bench)
 }
 
-/// Runs the bench of that name, with a server built as it is shipped but for link-time optimisation.
-pub(crate) fn inference(cx: &Context, arguments: &[OsString]) -> Result<()> {
+/// Runs the bench of that name, `inference` or `density`, with a server built as it is shipped but for link-time optimisation.
+pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> Result<()> {
     setup::run(cx, &[Part::Onnxruntime])?;
     let packages = built_packages(cx)?;
-    let Built { vespid, bench } = built_bench(cx)?;
+    let Built { vespid, bench } = built_bench(cx, name)?;
     let mut bench = cx.command(bench);
     bench
         .args(arguments)
@@ -85,7 +88,7 @@ pub(crate) fn bundle(cx: &Context, folder: &Path, lean: bool) -> Result<()> {
     }
     let libraries = setup::gpu::ensure(cx)?;
     let packages = built_packages(cx)?;
-    let Built { bench, .. } = built_bench(cx)?;
+    let Built { bench, .. } = built_bench(cx, "inference")?;
     ui::step("bundle", |_| {
         for name in ["lib", "packages"] {
             scratch::create(&folder.join(name))?;
@@ -119,12 +122,12 @@ struct Built {
     bench: PathBuf,
 }
 
-/// Builds the bench `inference` and the server that it starts, in one go, so that they share what they depend on.
-fn built_bench(cx: &Context) -> Result<Built> {
+/// Builds a bench and the server that it starts, in one go, so that they share what they depend on.
+fn built_bench(cx: &Context, name: &str) -> Result<Built> {
     let _lock = packages::lock(cx)?;
     let mut cargo = cx.cargo();
     cargo.args(["build", "--release", "--package", "vespid", "--package", "vespid-tests"]);
-    cargo.args(["--features", "vespid-tests/native", "--bin", "vespid", "--bench", "inference"]);
+    cargo.args(["--features", "vespid-tests/native", "--bin", "vespid", "--bench", name]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
     let executables = executables(cargo)?;
     let own = cx.output().join("bench");
@@ -138,7 +141,7 @@ fn built_bench(cx: &Context) -> Result<Built> {
         let built = executables.iter().find(is_it).with_context(|| format!("cargo built no {name}"))?;
         packages::take(built, &own.join(name))
     };
-    Ok(Built { vespid: take("vespid")?, bench: take("inference")? })
+    Ok(Built { vespid: take("vespid")?, bench: take(name)? })
 }
 
 /// Runs cargo; the executables that it says it made.

@@ -113,7 +113,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bindings { check } => bindings::run(&cx, check),
         Task::Bench { bench, bundle, lean, arguments } => match (bench, bundle) {
             (Bench::Gpu, Some(folder)) => bench::bundle(&cx, &folder, lean),
-            (Bench::Inference, None) => bench::inference(&cx, &arguments),
+            (Bench::Inference, None) => bench::with_server(&cx, "inference", &arguments),
+            (Bench::Density, None) => bench::with_server(&cx, "density", &arguments),
             (Bench::Overhead, None) => bench::contained(&cx, "overhead", &arguments),
             (Bench::Protocols, None) => bench::contained(&cx, "protocols", &arguments),
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),

@@ -11,7 +11,7 @@ use crate::setup::{self, Part};
 use crate::ui::{self, Outcome};
 
 /// The folders whose subfolders are models, where they hold a manifest.
-const PARENTS: [&str; 3] = ["plugins", "tests/hostile", "tests/preview1"];
+const PARENTS: [&str; 4] = ["plugins", "tests/hostile", "tests/preview1", "tests/scripted"];
 const MANIFEST: &str = "model.toml";
 
 /// Tells `vespid` where cargo keeps what it builds of guests.

@@ -10,12 +10,17 @@ use crate::context::Context;
 use crate::setup::{self, Part};
 use crate::{bindings, packages, ui};
 
+const PLUGINS: &str = "plugins/Cargo.toml";
+
 /// The guests' workspaces, and what each is built for.
 const GUESTS: [(&str, GuestTarget); 3] = [
-    ("plugins/Cargo.toml", GuestTarget::Unknown),
+    (PLUGINS, GuestTarget::Unknown),
     ("tests/hostile/Cargo.toml", GuestTarget::Unknown),
     ("tests/preview1/Cargo.toml", GuestTarget::WasiP1),
 ];
+
+/// What of the SDK is off by itself.
+const SDK: [&str; 2] = ["--features", "vespid-plugin/http,vespid-plugin/assets"];
 
 pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     setup::run(cx, &Part::ALL)?;
@@ -29,7 +34,7 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     }
     bindings::run(cx, true)?;
     // On the host, where a stand-in plays the server.
-    let guests = ["nextest", "run", "--manifest-path", "plugins/Cargo.toml", "--workspace"];
+    let guests = [&["nextest", "run", "--manifest-path", PLUGINS, "--workspace"][..], &SDK].concat();
     ui::step_inherited("unit tests of the plugins", cargo(cx, &guests))?;
     let vespid = packages::binary(cx)?;
     let packages = packages::build(cx, &vespid)?;
@@ -42,7 +47,11 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
         .env("VESPID_PYTHON_CONFORMANCE", setup::python::CONFORMANCE.python(cx)?)
         .env("VESPID_PYTHON_ONNX", setup::python::EXPORTERS.python(cx)?)
         .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
-        .env("VESPID_OPENVINO_LIBRARY", setup::openvino::library(cx));
+        .env("VESPID_OPENVINO_LIBRARY", setup::openvino::library(cx))
+        .env("VESPID_S3_BIN", setup::s3::program(cx))
+        .env("VESPID_REGISTRY_BIN", setup::registry::program(cx))
+        .env("VESPID_COSIGN_BIN", setup::registry::cosign(cx))
+        .env("VESPID_PYTHON_REGISTRY", setup::python::REGISTRY.python(cx)?);
     // No step of its own: the last lines are to be the runner's summary.
     ui::run_inherited(tests)
 }
@@ -51,6 +60,9 @@ fn check_guests(cx: &Context, manifest: &str, target: GuestTarget) -> Result<()>
     let format = ["fmt", "--manifest-path", manifest, "--all", "--check"];
     ui::step_inherited(&format!("format of {manifest}"), cargo(cx, &format))?;
     let mut clippy = cargo(cx, &["clippy", "--manifest-path", manifest, "--target", target.triple()]);
+    if manifest == PLUGINS {
+        clippy.args(SDK);
+    }
     clippy.args(["--", "--deny", "warnings"]);
     GuestToolchain::find(target)?.configure(&mut clippy);
     ui::step_inherited(&format!("lints of {manifest}"), clippy)

@@ -5,22 +5,29 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
-use crate::command::{build, delete, doctor, models, new, push};
+use crate::command::{build, delete, dev, doctor, inspect, keygen, models, new, pull, push, test, traffic};
 use crate::{bench, predict, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
   vespid new scaler                          write a plugin project to start from
+  vespid test scaler                         run its recorded cases
+  vespid dev scaler                          serve it here, and build it anew with each change
   vespid build scaler                        compile it and pack it into one file
+  vespid inspect scaler                      see what is in it
   vespid serve --store ./store               serve what is pushed
   vespid push scaler                         build it and hand it to a running server
   vespid predict scaler values='1,2;3,4'     ask it
   vespid bench scaler                        see how fast it answers, and where the time goes
   vespid models                              see what the server has loaded
+  vespid pull oci://registry.example/m/iris:1   get a package out of a registry
 
 Environment:
   VESPID_SERVER              the server that commands talk to, in place of --server
+  VESPID_CACHE               where tools that build plugins are installed, and what was built is kept
   VESPID_GUEST_TARGET_DIR    where `build` keeps cargo's intermediate files
+  DOCKER_CONFIG              the folder of Docker's config.json, with the credentials for registries
+  COSIGN_PASSWORD            the password of the private key that packages are signed with
   NO_COLOR                   no colour, even on a terminal
 
 Exit codes:
@@ -41,11 +48,17 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     New(new::NewArgs),
     Build(build::BuildArgs),
+    Test(test::TestArgs),
+    Dev(dev::DevArgs),
+    Inspect(inspect::InspectArgs),
     Serve(serve::ServeArgs),
     Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Keygen(keygen::KeygenArgs),
     Predict(predict::PredictArgs),
     Bench(bench::BenchArgs),
     Models(models::ModelsArgs),
+    Traffic(traffic::TrafficArgs),
     Delete(delete::DeleteArgs),
     Doctor(doctor::DoctorArgs),
 }

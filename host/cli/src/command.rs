@@ -2,7 +2,13 @@
 
 pub(crate) mod build;
 pub(crate) mod delete;
+pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod inspect;
+pub(crate) mod keygen;
 pub(crate) mod models;
 pub(crate) mod new;
+pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod test;
+pub(crate) mod traffic;

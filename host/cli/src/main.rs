@@ -4,19 +4,25 @@
 //! code. Everything that a command prints as its result goes to standard output; progress, hints and errors go to
 //! standard error.
 
+mod allocator;
 mod args;
 mod bench;
 mod client;
 mod command;
+mod embedded;
 mod failure;
 mod guest;
+mod local;
 mod manifest;
 mod oip;
 mod onnxruntime;
 mod openvino;
 mod pack;
 mod predict;
+mod registry;
 mod serve;
+mod source;
+mod sources;
 mod ui;
 
 use std::process::ExitCode;
@@ -26,10 +32,18 @@ use clap::Parser;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    // Whoever speaks TLS takes it from here. It fails where there is one already, and there is none.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),
+        Command::Test(args) => command::test::run(&args),
+        Command::Dev(args) => command::dev::run(&args),
+        Command::Inspect(args) => command::inspect::run(&args),
         Command::Push(args) => command::push::run(&args),
+        Command::Traffic(args) => command::traffic::run(&args),
+        Command::Pull(args) => command::pull::run(&args),
+        Command::Keygen(args) => command::keygen::run(&args),
         Command::Delete(args) => command::delete::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),

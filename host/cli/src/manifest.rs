@@ -1,10 +1,12 @@
 //! What the commands need to know of a `model.toml`. It is read and validated as the server does it, so that a mistake
 //! shows when the package is built and not when it is pushed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use vespid_package::GraphManifest;
+use vespid_package::oci::Reference;
+use vespid_package::{GraphManifest, PackagePath};
 use vespid_types::{ModelName, Version};
 
 use crate::failure::{Failure, Hint};
@@ -21,6 +23,12 @@ pub(crate) struct Manifest {
     pub(crate) plugin: Option<String>,
     /// The names in the package of all other files (graphs, their weights, labels), sorted, each once.
     pub(crate) files: Vec<String>,
+    /// A folder of the package all of whose files belong to it.
+    pub(crate) folder: Option<PackagePath>,
+    /// Where the component is fetched from where the folder does not hold it.
+    pub(crate) plugin_source: Option<Reference>,
+    /// The same of graphs and their weights, by their names in the package.
+    pub(crate) sources: BTreeMap<String, (Reference, PackagePath)>,
 }
 
 impl Manifest {
@@ -30,15 +38,29 @@ impl Manifest {
             .hint("the model cannot be packed", format!("correct {FILE} where the message says"))?;
         let files = |graph: &GraphManifest| [Some(graph.file.clone()), graph.weights.clone()];
         let files = manifest.graphs.iter().flat_map(files).flatten().chain(manifest.labels.values().cloned());
+        let files = files.chain(manifest.warmups.iter().map(|warmup| warmup.case.clone()));
         let mut files: Vec<String> = files.map(|file| file.to_string()).collect();
         files.sort();
         files.dedup();
+        let sources = manifest.graphs.iter().filter_map(|graph| Some((graph, graph.source.as_ref()?)));
+        let sources = sources.flat_map(|(graph, source)| {
+            let files = [Some(&graph.file), graph.weights.as_ref()].into_iter().flatten();
+            files.map(|file| (file.to_string(), (source.clone(), file.clone())))
+        });
+        let sources = sources.collect();
         let plugin = manifest.plugin.map(|file| file.to_string());
         if plugin.iter().chain(&files).any(|file| file == FILE) {
             return Err(Failure::new(format!("{FILE} names itself as a part of the model"))
                 .hint("name the component or the graph"));
         }
-        Ok(Self { name: manifest.name, version: manifest.version, plugin, files })
+        let folder = manifest.grants.folder;
+        let (name, version, plugin_source) = (manifest.name, manifest.version, manifest.plugin_source);
+        Ok(Self { name, version, plugin, files, folder, plugin_source, sources })
+    }
+
+    /// Whether the package holds this file besides its plugin.
+    pub(crate) fn holds(&self, file: &str) -> bool {
+        self.files.iter().any(|held| held == file)
     }
 
     /// Reads the manifest of a model's folder; returns it with its text, which goes into the package unchanged.

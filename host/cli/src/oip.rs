@@ -20,6 +20,11 @@ pub(crate) fn repository_path(model: &ModelName, version: Version) -> String {
     format!("/v2/repository/models/{model}/versions/{version}")
 }
 
+/// How a model's traffic is led.
+pub(crate) fn traffic_path(model: &ModelName) -> String {
+    format!("/v2/repository/models/{model}/traffic")
+}
+
 /// An entry of a repository's index.
 #[derive(Debug, Deserialize)]
 pub(crate) struct IndexEntry {

@@ -7,7 +7,9 @@
 //! Each port for clients is a future that ends when it was told to stop, through the watch that it is given, and has
 //! finished what it had begun.
 
-mod listener;
+pub(crate) mod listener;
+mod models;
+mod packages;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -22,17 +24,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
-use vespid_package::Store;
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_package::oci::PlacePattern;
+use vespid_package::{Permissions, Store, StoreLocation, StoreOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
-use crate::{onnxruntime, openvino};
+use self::models::Models;
+use crate::registry::RegistryArgs;
+use crate::{allocator, onnxruntime, openvino};
 
 const AFTER_HELP: &str = "\
 Examples:
   vespid serve --store ./store
+  vespid serve --store s3://models/production --cache /var/cache/vespid
   vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
+  vespid serve --store ./store --package oci://registry.example/models/iris:1 --trust trust.toml
   VESPID_LOG=debug vespid serve --store ./store
 
 When the ports are open it prints a line `listening http=ADDRESS grpc=ADDRESS admin=ADDRESS` to standard output; its log \
@@ -45,9 +52,14 @@ pub(crate) const DEFAULT_MAX_INSTANCES: u32 = 256;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ServeArgs {
-    /// The folder that keeps the packages; made where it does not exist
+    /// Where the packages are kept: a folder, which is made where it does not exist, or s3://BUCKET/PREFIX, gs://... or
+    /// az://..., whose keys are taken from the environment (docs/repository.md)
+    #[arg(long, value_name = "DIR|URL")]
+    store: StoreLocation,
+    /// What of the packages is kept on this machine [default: the folder of the packages itself, which is then this
+    /// server's alone; of a bucket, one in the user's cache]
     #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    cache: Option<PathBuf>,
     /// Where clients reach the server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     http: SocketAddr,
@@ -69,6 +81,22 @@ pub(crate) struct ServeArgs {
     /// How many plugin calls may run at once; each reserves 8 GiB of address space, not of memory
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_INSTANCES, value_parser = clap::value_parser!(u32).range(1..=4096))]
     max_instances: u32,
+    /// A file that says what models may reach outside of their sandboxes (docs/grants.md) [default: other models, and their
+    /// own packages]
+    #[arg(long, value_name = "FILE")]
+    grants: Option<PathBuf>,
+    #[command(flatten)]
+    models: Models,
+    /// A package that is to be in the store when the server starts: oci://HOST/REPOSITORY with :TAG or @DIGEST, or a
+    /// folder or tar with the finished files; repeatable
+    #[arg(long, value_name = "REFERENCE|DIR|TAR")]
+    package: Vec<String>,
+    /// From where in registries the server pulls what clients ask it to, such as registry.example/models/*; repeatable
+    /// [default: nowhere]
+    #[arg(long, value_name = "PATTERN", help_heading = "Registries")]
+    registry: Vec<PlacePattern>,
+    #[command(flatten)]
+    registries: RegistryArgs,
     #[command(flatten)]
     onnxruntime: onnxruntime::Choice,
     #[command(flatten)]
@@ -117,7 +145,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<Log> {
 
 async fn serve(args: &ServeArgs, log: Log) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let api = build(args, log, stopped.clone())?;
+    let api = build(args, log, stopped.clone()).await?;
     let telemetry = api.telemetry.clone();
     let served = listen_and_drain(args, api, &stop, stopped).await;
     // It blocks, on work of this runtime's.
@@ -165,8 +193,11 @@ async fn listen_and_drain(
     }
 }
 
-fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
-    let store = Store::open(&args.store)?;
+async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+    let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
+    let store = open_store(args).await?;
+    let registry = args.registries.open(args.max_package)?;
+    packages::install(&store, &registry, args).await?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&store.code_cache())?,
         max_instances: args.max_instances,
@@ -182,9 +213,32 @@ fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow:
     let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
-    let options = RepositoryOptions { engine, backends, max_package: args.max_package };
-    let repository = Repository::start(store, predictor.clone(), options)?;
-    Ok(Api { predictor, telemetry, repository, max_body: args.max_body, stopping })
+    let options = RepositoryOptions {
+        engine,
+        backends,
+        max_package: args.max_package,
+        permissions,
+        cases: vespid_ingress::cases::request,
+        loading: args.models.loading(),
+        memory: args.models.memory(),
+        control: args.models.control()?,
+    };
+    let repository = Repository::start(store, predictor.clone(), options).await?;
+    let sources = Sources::new(repository.clone(), registry, args.registry.clone());
+    Ok(Api { predictor, telemetry, repository, sources, max_body: args.max_body, stopping })
+}
+
+async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {
+    let cache = match (&args.cache, &args.store) {
+        (None, StoreLocation::Bucket(url)) => {
+            // Each has its own, for a cache is one server's.
+            let name = vespid_package::digest_of(url.as_str().as_bytes()).hex();
+            Some(vespid_toolchain::cache_dir()?.join("stores").join(name))
+        }
+        (cache, _) => cache.clone(),
+    };
+    let location = args.store.clone();
+    Store::open(StoreOptions { location, cache }).await.with_context(|| format!("--store {}", args.store))
 }
 
 fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
@@ -196,14 +250,14 @@ fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
         .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
         .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
     let trace = TraceSettings { level: TraceLevel::Timestamps, rate: args.trace_rate, count: None };
-    TelemetryOptions { otlp_endpoint, trace, log: Some(log) }
+    TelemetryOptions { otlp_endpoint, trace, log: Some(log), allocator: Some(allocator::statistics) }
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| path.display().to_string())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
@@ -215,17 +269,17 @@ fn announce(http: &TcpListener, grpc: &TcpListener, admin: &TcpListener) -> anyh
 }
 
 /// The signals that end the server.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> anyhow::Result<Self> {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

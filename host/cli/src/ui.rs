@@ -81,6 +81,15 @@ pub(crate) fn spinner(message: impl Into<String>) -> ProgressBar {
     bar
 }
 
+/// Says what is under way for long: by the spinner on a terminal, elsewhere in a line of its own.
+pub(crate) fn progress(spinner: &ProgressBar, line: &str) {
+    if io::stderr().is_terminal() {
+        spinner.set_message(line.to_owned());
+    } else {
+        note(line);
+    }
+}
+
 /// A bar on standard error for the transfer of `length` bytes.
 pub(crate) fn transfer(length: u64, message: impl Into<String>) -> ProgressBar {
     let bar = ProgressBar::new(length).with_message(message.into());

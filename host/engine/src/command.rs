@@ -23,11 +23,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use vespid_nn::panic_message;
 use vespid_types::{Parameters, Signature, Stage, Timeline};
-use wasmtime::{InstancePre, Linker, Module, Store};
+use wasmtime::{InstancePre, Linker, Store};
 use wasmtime_wasi::I32Exit;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::grants::Grants;
 use crate::meter::{Meter, PluginUsage};
 use crate::plugin::{Answer, Call, PluginContext};
 use signature::Io;
@@ -46,9 +47,34 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Comma
     Ok(linker)
 }
 
+/// A core module whose imports are found.
+pub(crate) struct Module {
+    pre: InstancePre<CommandState>,
+}
+
+impl Module {
+    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
+    pub(crate) fn compile(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
+        let module = wasmtime::Module::from_binary(&engine.wasmtime, code)
+            .map_err(|error| EngineError::invalid("module", &error))?;
+        check(&module)?;
+        let pre = engine
+            .commands
+            .instantiate_pre(&module)
+            .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
+        Ok(Self { pre })
+    }
+
+    /// The bytes of the machine code, and of what the guest's memory begins with.
+    pub(crate) fn size(&self) -> u64 {
+        let image = self.pre.module().image_range();
+        (image.end as usize).saturating_sub(image.start as usize) as u64
+    }
+}
+
 pub(crate) struct Command {
     engine: Engine,
-    pre: InstancePre<CommandState>,
+    module: Arc<Module>,
     context: Arc<PluginContext>,
     io: Io,
     /// `VESPID_CONFIG_KEY` and the values.
@@ -57,20 +83,22 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Compiles `code` (or takes what was compiled from the cache), and checks it and the manifest. Blocks.
-    pub(crate) fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
+    /// Binds a module to a model, and checks the manifest.
+    pub(crate) fn new(
+        engine: &Engine,
+        module: &Arc<Module>,
+        context: PluginContext,
+    ) -> Result<Self, EngineError> {
         let io = Io::of(&context.written)?;
         refuse_what_commands_lack(&context)?;
         let config = environment(&context.config)?;
-        let module = Module::from_binary(&engine.wasmtime, code)
-            .map_err(|error| EngineError::invalid("module", &error))?;
-        check(&module)?;
-        let pre = engine
-            .commands
-            .instantiate_pre(&module)
-            .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
-        let (engine, context) = (engine.clone(), Arc::new(context));
-        Ok(Self { engine, pre, context, io, config, meter: Meter::default() })
+        let (engine, module, context) = (engine.clone(), Arc::clone(module), Arc::new(context));
+        Ok(Self { engine, module, context, io, config, meter: Meter::default() })
+    }
+
+    /// The code, which others may share.
+    pub(crate) fn module(&self) -> &Module {
+        &self.module
     }
 
     pub(crate) fn usage(&self) -> PluginUsage {
@@ -85,7 +113,7 @@ impl Command {
     pub(crate) async fn call(&self, call: Call) -> Result<Answer, EngineError> {
         let deadline = call.deadline;
         let work = async {
-            let _room = self.engine.admit(deadline, call.depth > 0, &call.timeline).await?;
+            let _room = self.engine.admit(deadline, !call.callers.is_empty(), &call.timeline).await?;
             self.meter.count_fresh();
             self.run(call).await
         };
@@ -137,7 +165,7 @@ impl Command {
     }
 
     async fn start(&self, store: &mut Store<CommandState>, timeline: &Timeline) -> wasmtime::Result<()> {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let instance = self.module.pre.instantiate_async(&mut *store).await?;
         let start = instance.get_typed_func::<(), ()>(&mut *store, START)?;
         timeline.enter(Stage::Guest);
         start.call_async(&mut *store, ()).await
@@ -155,7 +183,7 @@ impl Command {
     }
 }
 
-fn check(module: &Module) -> Result<(), EngineError> {
+fn check(module: &wasmtime::Module) -> Result<(), EngineError> {
     let no_command = |reason: String| Err(EngineError::NoCommand { reason });
     if let Some(import) = module.imports().find(|import| !OFFERED.contains(&import.module())) {
         return no_command(format!(
@@ -183,8 +211,12 @@ fn refuse_what_commands_lack(context: &PluginContext) -> Result<(), EngineError>
     if context.instances.warm > 0 || context.snapshot.is_some() {
         return lacks("instances", "a command runs once in its instance: leave [instances] out");
     }
-    if !context.granted_models.is_empty() {
-        return lacks("grants.models", "a command cannot call other models: leave [grants] out");
+    let Grants { models, http, env, secrets, folder } = &context.grants;
+    if !(models.is_empty() && http.is_empty() && env.is_empty() && secrets.is_empty() && folder.is_none()) {
+        return lacks(
+            "grants",
+            "a command reaches nothing but its input and [config]: leave [grants] out, or write a component",
+        );
     }
     Ok(())
 }

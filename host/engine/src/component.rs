@@ -14,23 +14,28 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::host::{CallState, HostState};
 use crate::meter::{Meter, PluginUsage};
+use crate::outbound::Outbound;
 use crate::plugin::{Answer, Call, PluginContext};
 use crate::pool::{Instance, Pool};
 
 /// A compiled component, ready to be called.
 pub(crate) struct Component {
     engine: Engine,
-    linked: Linked,
+    linked: Arc<Linked>,
     context: Arc<PluginContext>,
+    /// Where hosts are granted.
+    outbound: Option<Arc<Outbound>>,
     pool: Arc<Pool>,
     meter: Arc<Meter>,
 }
 
 /// A component whose imports are found, and where its exports are.
-struct Linked {
+pub(crate) struct Linked {
     pre: InstancePre<HostState>,
     model: model::GuestIndices,
     streaming: Option<streaming::GuestIndices>,
+    /// What it imports of HTTP.
+    http: Option<String>,
 }
 
 /// What an instance exports.
@@ -54,19 +59,29 @@ pub struct Responses {
 }
 
 impl Component {
-    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
-    pub(crate) fn compile(engine: &Engine, code: &[u8], context: PluginContext) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        engine: &Engine,
+        linked: Arc<Linked>,
+        context: PluginContext,
+    ) -> Result<Self, EngineError> {
+        let granted = &context.grants.http;
+        let outbound = match (&linked.http, granted.is_empty()) {
+            (Some(import), true) => return Err(EngineError::HttpNotGranted { import: import.clone() }),
+            (_, true) => None,
+            (_, false) => Some(Arc::new(Outbound::new(engine, granted)?)),
+        };
         let meter = Arc::new(Meter::default());
         let pool = Arc::new(Pool::new(context.instances, Arc::clone(&meter), engine.waiting()));
+        engine.register(&pool);
         let context = Arc::new(context);
-        let mut component =
-            Self { engine: engine.clone(), linked: link(engine, code)?, context, pool, meter };
-        if let Some(limit) = component.context.snapshot {
-            let initialised = component.snapshot(code, Deadline::after(limit))?;
-            component.linked = link(engine, &initialised)?;
-        }
-        engine.register(&component.pool);
-        Ok(component)
+        Ok(Self { engine: engine.clone(), linked, context, outbound, pool, meter })
+    }
+
+    /// The same, its instances beginning where `describe` ends. `code` is its own. Blocks, and must be called where tokio's
+    /// blocking calls may be.
+    pub(crate) fn initialised(self, code: &[u8], deadline: Deadline) -> Result<Self, EngineError> {
+        let initialised = self.snapshot(code, deadline)?;
+        Ok(Self { linked: Arc::new(Linked::new(&self.engine, &initialised)?), ..self })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -81,6 +96,16 @@ impl Component {
         self.meter.usage()
     }
 
+    /// The code, which others may share.
+    pub(crate) fn linked(&self) -> &Linked {
+        &self.linked
+    }
+
+    /// The bytes of idle instances' memories.
+    pub(crate) fn idle_memory(&self) -> u64 {
+        self.pool.memory()
+    }
+
     pub(crate) fn streams(&self) -> bool {
         self.linked.streaming.is_some()
     }
@@ -88,11 +113,16 @@ impl Component {
     /// Asks the component for its inputs and outputs.
     pub(crate) async fn describe(&self, deadline: Deadline) -> Result<Signature, EngineError> {
         let described = self.meter.within(deadline, async {
-            let mut instance = self.fresh(CallState::own(deadline)).await?;
+            let room = self.engine.admit_own(deadline).await?;
+            let mut instance = self.instantiate(CallState::own(deadline), room).await?;
             let Instance { store, exports, .. } = &mut instance;
             let described = exports.model.call_describe(&mut *store).await;
             let described = described.map_err(|error| self.failure(store, &error))?;
-            self.pool.give_back(instance);
+            // It is kept in a caller's room, where there is some.
+            if let Some(room) = self.engine.try_admit() {
+                instance.move_to(room);
+                self.pool.give_back(instance);
+            }
             described.map_err(convert::plugin_error)
         });
         convert::signature(described.await?)
@@ -119,7 +149,7 @@ impl Component {
                 let mut holding = match taken {
                     Some(mut holding) => {
                         self.meter.count_warm();
-                        begin(&mut holding.instance, CallState::new(&call));
+                        holding.instance.store.data_mut().begin(CallState::new(&call));
                         holding
                     }
                     None => {
@@ -212,12 +242,20 @@ impl Component {
             return self.fresh(CallState::new(call)).await;
         };
         self.meter.count_warm();
-        begin(&mut instance, CallState::new(call));
+        instance.store.data_mut().begin(CallState::new(call));
         Ok(instance)
     }
 
     async fn fresh(&self, call: CallState) -> Result<Instance, EngineError> {
-        let room = self.engine.admit(call.deadline, call.depth > 0, &call.timeline).await?;
+        let room = self.engine.admit(call.deadline, !call.callers.is_empty(), &call.timeline).await?;
+        self.instantiate(call, room).await
+    }
+
+    async fn instantiate(
+        &self,
+        call: CallState,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Instance, EngineError> {
         let mut store = self.store(call);
         let exports = self.linked.instantiate(&mut store).await;
         let exports = exports.map_err(|error| self.failure(&store, &error))?;
@@ -226,7 +264,8 @@ impl Component {
 
     /// A store for one call, under its limits.
     pub(crate) fn store(&self, call: CallState) -> Store<HostState> {
-        let mut store = Store::new(&self.engine.wasmtime, HostState::new(Arc::clone(&self.context), call));
+        let state = HostState::new(Arc::clone(&self.context), self.outbound.clone(), call);
+        let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.budget);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
@@ -244,14 +283,31 @@ impl Component {
     }
 }
 
-/// Has an instance that has answered others begin a call.
-fn begin(instance: &mut Instance, call: CallState) {
-    let state = instance.store.data_mut();
-    state.call = call;
-    state.budget.begin();
-}
-
 impl Linked {
+    /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
+    pub(crate) fn new(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
+        let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
+            .map_err(|error| EngineError::invalid("component", &error))?;
+        let http = check_imports(engine, &component)?;
+        let pre = engine
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
+        let missing = |error: wasmtime::Error| EngineError::MissingExport {
+            reason: format!("{:#}", error.root_cause()),
+        };
+        let model = model::GuestIndices::new(&pre).map_err(missing)?;
+        let streams = component.get_export_index(None, STREAMING).is_some();
+        let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
+        Ok(Self { pre, model, streaming, http })
+    }
+
+    /// The bytes of the machine code, and of what the guest's memory begins with.
+    pub(crate) fn size(&self) -> u64 {
+        let image = self.pre.component().image_range();
+        (image.end as usize).saturating_sub(image.start as usize) as u64
+    }
+
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let streaming = self.streaming.as_ref().map(|streaming| streaming.load(&mut *store, &instance));
@@ -271,33 +327,26 @@ const OFFERED: [&str; 8] = [
     "wasi:sockets/",
 ];
 
+/// What is offered where hosts are granted.
+const HTTP: &str = "wasi:http/";
+
 /// What a plugin that answers in pieces exports.
 const STREAMING: &str = "vespid:model/streaming@0.1.0";
 
-/// Compiles and links a component.
-fn link(engine: &Engine, code: &[u8]) -> Result<Linked, EngineError> {
-    let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
-        .map_err(|error| EngineError::invalid("component", &error))?;
-    check_imports(engine, &component)?;
-    let pre = engine
-        .linker
-        .instantiate_pre(&component)
-        .map_err(|error| EngineError::ImportMismatch { reason: format!("{error:#}") })?;
-    let missing =
-        |error: wasmtime::Error| EngineError::MissingExport { reason: format!("{:#}", error.root_cause()) };
-    let model = model::GuestIndices::new(&pre).map_err(missing)?;
-    let streams = component.get_export_index(None, STREAMING).is_some();
-    let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
-    Ok(Linked { pre, model, streaming })
-}
-
-fn check_imports(engine: &Engine, component: &wasmtime::component::Component) -> Result<(), EngineError> {
+/// Checks what a component imports; returns what it takes of HTTP, which is offered where hosts are granted.
+fn check_imports(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+) -> Result<Option<String>, EngineError> {
+    let mut http = None;
     let kind = component.component_type();
     for (import, item) in kind.imports(&engine.wasmtime) {
         let types_only = matches!(item.ty, ComponentItem::Type(_));
-        if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
+        if import.starts_with(HTTP) {
+            http.get_or_insert_with(|| import.to_owned());
+        } else if !types_only && !OFFERED.iter().any(|offered| import.starts_with(offered)) {
             return Err(EngineError::ImportNotGranted { import: import.to_owned() });
         }
     }
-    Ok(())
+    Ok(http)
 }

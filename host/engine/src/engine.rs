@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_types::{Deadline, Stage, Timeline};
 use wasmtime::component::{HasSelf, Linker};
@@ -23,10 +25,18 @@ use crate::bindings;
 use crate::command::{self, CommandState};
 use crate::error::EngineError;
 use crate::host::{HostState, reads};
+use crate::outbound::MAX_OPEN_OF_ALL;
 use crate::pool::Pool;
 
 /// How long a guest may run before it gives other calls a turn.
 const TICK: Duration = Duration::from_millis(2);
+
+/// Instances that there may be at once besides those of callers.
+const OWN: u32 = 4;
+/// What a component may be made of.
+const CORE_INSTANCES: u32 = 64;
+const MEMORIES: u32 = 2;
+const TABLES: u32 = 16;
 
 /// What an [`Engine`] is made from.
 #[derive(Clone, Debug)]
@@ -47,12 +57,18 @@ pub struct Engine {
     pub(crate) commands: Arc<wasmtime::Linker<CommandState>>,
     instances: Arc<Semaphore>,
     max_instances: u32,
+    /// Room for what no caller asks for: plugins that describe themselves.
+    own: Arc<Semaphore>,
     /// Places of instances that sequences hold.
     held: Arc<Semaphore>,
     /// Those that keep instances, to be asked for one when there is no room.
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
     /// Calls that look for room or wait for it.
     waiting: Arc<AtomicUsize>,
+    /// Places for requests that plugins make over HTTP.
+    requests: Arc<Semaphore>,
+    /// How plugins speak TLS: made when the first asks for it, for it reads the system's certificates.
+    tls: Arc<Mutex<Option<ClientConfig>>>,
 }
 
 impl Engine {
@@ -72,6 +88,7 @@ impl Engine {
             state
         })?;
         reads::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         let commands = command::linker(&wasmtime)?;
         start_epoch(&wasmtime)?;
         Ok(Self {
@@ -80,10 +97,34 @@ impl Engine {
             linker: Arc::new(linker),
             instances: Arc::new(Semaphore::new(options.max_instances as usize)),
             max_instances: options.max_instances,
+            own: Arc::new(Semaphore::new(OWN as usize)),
             held: Arc::new(Semaphore::new(most_held(options.max_instances) as usize)),
             pools: Arc::default(),
             waiting: Arc::default(),
+            requests: Arc::new(Semaphore::new(MAX_OPEN_OF_ALL)),
+            tls: Arc::default(),
         })
+    }
+
+    /// Places for requests that plugins make over HTTP.
+    pub(crate) fn requests(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.requests)
+    }
+
+    /// How plugins speak TLS, with the certificates that the system trusts; with none where it is not asked for.
+    pub(crate) fn tls(&self, secure: bool) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        if !secure {
+            return Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+        }
+        // Nothing panics under the lock, so that a poisoned one is as good as any.
+        let mut shared = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = &*shared {
+            return Ok(config.clone());
+        }
+        let config = builder.with_platform_verifier()?.with_no_client_auth();
+        Ok(shared.insert(config).clone())
     }
 
     /// Makes a pool known, so that its idle instances give way to others' calls.
@@ -114,6 +155,21 @@ impl Engine {
         pools.iter().any(|pool| pool.evict())
     }
 
+    /// Waits for room for an instance that no caller asks for. It is apart: a model may be loaded because calls wait for it
+    /// that have taken all other room.
+    pub(crate) async fn admit_own(&self, deadline: Deadline) -> Result<OwnedSemaphorePermit, EngineError> {
+        let room = Arc::clone(&self.own).acquire_owned();
+        match tokio::time::timeout_at(deadline.instant().into(), room).await {
+            Ok(permit) => permit.map_err(|_| EngineError::Saturated { limit: OWN }),
+            Err(_) => Err(EngineError::DeadlineExceeded),
+        }
+    }
+
+    /// Room for one more instance, if there is some.
+    pub(crate) fn try_admit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.instances).try_acquire_owned().ok()
+    }
+
     /// Waits for room for one more instance. A nested call does not wait, for those that it would wait for may be
     /// waiting for it.
     pub(crate) async fn admit(
@@ -124,14 +180,14 @@ impl Engine {
     ) -> Result<OwnedSemaphorePermit, EngineError> {
         let instances = Arc::clone(&self.instances);
         let saturated = || EngineError::Saturated { limit: self.max_instances };
-        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+        if let Some(permit) = self.try_admit() {
             return Ok(permit);
         }
         // Said before idle instances are looked for: one that is given back from now on is not kept, and one that was
         // given back before is found.
         let _waiting = Waiting::new(&self.waiting);
         loop {
-            if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+            if let Some(permit) = self.try_admit() {
                 return Ok(permit);
             }
             if !self.reclaim() {
@@ -173,17 +229,19 @@ impl Drop for Waiting<'_> {
 }
 
 fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
-    let instances = options.max_instances;
+    let instances = options.max_instances.saturating_add(OWN);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_stacks(instances)
-        // A component is made of a main module, shims, and where it uses WASI 0.1 an adapter.
-        .total_core_instances(instances.saturating_mul(8))
-        .max_core_instances_per_component(64)
-        .total_memories(instances.saturating_mul(2))
-        .max_memories_per_component(8)
-        .total_tables(instances.saturating_mul(8))
-        .max_tables_per_component(64)
+        // As many for each call as a component may have, so that no plugin can use up what others need. A component is made of
+        // a main module, shims, and where it uses WASI 0.1 an adapter; one of Python of 14 modules, with one memory and two
+        // tables. Core instances are counted and not reserved; a table takes half a MiB of address space.
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .total_memories(instances.saturating_mul(MEMORIES))
+        .max_memories_per_component(MEMORIES)
+        .total_tables(instances.saturating_mul(TABLES))
+        .max_tables_per_component(TABLES)
         // Generous, for interpreters compiled to WebAssembly have large tables and instances.
         .table_elements(1 << 16)
         .max_core_instance_size(4 << 20)

@@ -28,12 +28,31 @@ pub enum EngineError {
     },
     /// The component asks for something that the host does not offer or the manifest does not grant.
     #[error(
-        "the component imports '{import}', which is not granted: a plugin may import vespid:model, wasi:nn and WASI 0.2 without http"
+        "the component imports '{import}', which is not granted: a plugin may import vespid:model, wasi:nn and WASI 0.2"
     )]
     ImportNotGranted {
         /// The import's name.
         import: String,
     },
+    /// The component asks others over HTTP, and the manifest names no host.
+    #[error(
+        "the component imports '{import}', which is not granted: list the hosts that it asks as `http` under [grants] in model.toml"
+    )]
+    HttpNotGranted {
+        /// The import's name.
+        import: String,
+    },
+    /// Hosts are granted that are asked over TLS, and it cannot be spoken.
+    #[error(
+        "grants.http: {reason}; install the system's root certificates (ca-certificates), or name a file of them with SSL_CERT_FILE"
+    )]
+    Tls {
+        /// What is missing.
+        reason: String,
+    },
+    /// The folder that the manifest grants cannot be opened.
+    #[error("grants.folder: the folder cannot be opened")]
+    Folder(#[source] wasmtime::Error),
     /// An import is offered, with another type than the plugin expects, or as a whole but not in this part.
     #[error("an import of the plugin does not fit what the host offers: {reason}")]
     ImportMismatch {
@@ -177,10 +196,12 @@ impl EngineError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Start(_) => ErrorCode::Internal,
+            Self::Start(_) | Self::Folder(_) => ErrorCode::Internal,
             Self::Invalid { .. }
             | Self::MissingExport { .. }
             | Self::ImportNotGranted { .. }
+            | Self::HttpNotGranted { .. }
+            | Self::Tls { .. }
             | Self::ImportMismatch { .. }
             | Self::NoCommand { .. }
             | Self::CommandManifest { .. }

@@ -35,6 +35,19 @@ pub struct PluginUsage {
     pub retired: u64,
 }
 
+impl PluginUsage {
+    /// The sum of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_add(other.cpu),
+            fresh: self.fresh.saturating_add(other.fresh),
+            warm: self.warm.saturating_add(other.warm),
+            retired: self.retired.saturating_add(other.retired),
+        }
+    }
+}
+
 impl Meter {
     pub(crate) fn count_fresh(&self) {
         self.fresh.fetch_add(1, Ordering::Relaxed);

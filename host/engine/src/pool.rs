@@ -1,7 +1,7 @@
 //! Instances that are kept between calls, where the manifest asks for it.
 //!
 //! Contract: an instance answers one call at a time. It is kept after the call if it answered (be it with an error of its
-//! own), holds no tensor of the call, has not answered `max_calls`, and fewer than `warm` are idle; a trap, an overrun or a
+//! own), holds no tensor and no request of the call, has not answered `max_calls`, and fewer than `warm` are idle; a trap, an overrun or a
 //! caller who left ends it. When all are busy, a call has a fresh one. An idle instance takes up room like one that runs,
 //! and gives way when another call needs it. What the guest keeps in its memory it keeps for the next caller: that is what
 //! the manifest asks for. Cost: a lock around a push and a pop.
@@ -39,12 +39,17 @@ pub(crate) struct Instance {
     calls: u64,
     /// Counts the end of an instance that was kept.
     kept: Option<Arc<Meter>>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl Instance {
     pub(crate) fn new(store: Store<HostState>, exports: Exports, room: OwnedSemaphorePermit) -> Self {
-        Self { store, exports, calls: 0, kept: None, _room: room }
+        Self { store, exports, calls: 0, kept: None, room }
+    }
+
+    /// Takes up another room.
+    pub(crate) fn move_to(&mut self, room: OwnedSemaphorePermit) {
+        self.room = room;
     }
 }
 
@@ -84,7 +89,8 @@ impl Pool {
             return;
         }
         instance.calls += 1;
-        if instance.calls >= self.options.max_calls.get() || instance.store.data().holds_tensors() {
+        if instance.calls >= self.options.max_calls.get() || instance.store.data().holds_what_is_the_call_s()
+        {
             return;
         }
         let mut idle = self.lock();
@@ -102,6 +108,11 @@ impl Pool {
     /// How many are idle.
     pub(crate) fn idle(&self) -> usize {
         self.lock().len()
+    }
+
+    /// The bytes of those that are idle.
+    pub(crate) fn memory(&self) -> u64 {
+        self.lock().iter().map(|instance| instance.store.data().budget.used() as u64).sum()
     }
 
     /// Ends the idle instance that was used longest ago; whether there was one.

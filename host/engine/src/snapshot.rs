@@ -9,7 +9,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::OwnedSemaphorePermit;
-use vespid_types::{Deadline, Timeline};
+use vespid_types::Deadline;
 use wasmtime::Store;
 use wasmtime::component::{Instance, Lift, WasmList};
 use wasmtime_wizer::{ComponentInstanceState, Wizer};
@@ -59,7 +59,7 @@ impl Component {
         let engine = self.engine();
         let component = wasmtime::component::Component::from_binary(&engine.wasmtime, instrumented)
             .map_err(|error| refused(&error))?;
-        let room = engine.admit(deadline, false, &Timeline::default()).await?;
+        let room = engine.admit_own(deadline).await?;
         let mut store = self.store(CallState::own(deadline));
         let failed = |store: &Store<HostState>, error| self.failure(store, &error);
         let pre = engine.linker.instantiate_pre(&component).map_err(|error| refused(&error))?;

@@ -41,8 +41,8 @@ impl Api {
     }
 
     /// What a model takes and gives, and its versions; of one version where one is named.
-    pub(crate) fn metadata(&self, target: ModelRef) -> Result<ModelMetadata> {
-        let model = self.predictor.model(&target)?;
+    pub(crate) async fn metadata(&self, target: ModelRef) -> Result<ModelMetadata> {
+        let model = self.predictor.resolve(&target).await?;
         let versions = match target {
             ModelRef { version: Some(version), .. } => vec![version],
             ModelRef { name, version: None } => self.predictor.ready_versions(&name),
@@ -51,47 +51,36 @@ impl Api {
     }
 
     /// How a version is configured.
-    pub(crate) fn config(&self, target: &ModelRef) -> Result<ModelConfig> {
-        Ok(config::describe(&*self.predictor.model(target)?))
+    pub(crate) async fn config(&self, target: &ModelRef) -> Result<ModelConfig> {
+        Ok(config::describe(&*self.predictor.resolve(target).await?))
     }
 
     /// What every version of every model has counted.
     pub(crate) fn all_statistics(&self) -> Vec<ModelStatistics> {
-        let versions = self.predictor.index().into_iter();
-        let targets = versions.map(|entry| ModelRef { name: entry.name, version: Some(entry.version) });
-        targets.filter_map(|target| self.statistics_of(&target).ok()).collect()
+        let counted = self.predictor.statistics().into_iter();
+        counted.map(|(name, version, counted)| ModelStatistics::new(name, version, counted)).collect()
     }
 
     /// What a version has counted; of all versions where none is named.
     pub(crate) fn statistics(&self, target: &ModelRef) -> Result<Vec<ModelStatistics>> {
-        let versions = match target.version {
-            Some(version) => vec![version],
-            None => self.predictor.ready_versions(&target.name),
+        // Says why there is none.
+        self.predictor.check(target)?;
+        let asked = |counted: &ModelStatistics| {
+            counted.name == target.name && target.version.is_none_or(|version| counted.version == version)
         };
-        if versions.is_empty() {
-            // Says why there is none.
-            self.predictor.model(target)?;
-        }
-        let one =
-            |version| self.statistics_of(&ModelRef { name: target.name.clone(), version: Some(version) });
-        versions.into_iter().map(one).collect()
-    }
-
-    fn statistics_of(&self, target: &ModelRef) -> Result<ModelStatistics> {
-        let model = self.predictor.model(target)?;
-        Ok(ModelStatistics::new(model.name().clone(), model.version(), model.statistics()))
+        Ok(self.all_statistics().into_iter().filter(asked).collect())
     }
 
     /// Every version of every model; of those only that can be called where `ready`.
     pub(crate) fn index(&self, ready: bool) -> Vec<RepositoryIndexEntry> {
         let entries = self.predictor.index().into_iter();
-        let wanted = entries.filter(|entry| !ready || entry.state == State::Ready);
+        let wanted = entries.filter(|entry| !ready || matches!(entry.state, State::Ready | State::Idle));
         let to_wire = wanted.map(|entry| RepositoryIndexEntry {
             name: entry.name,
             version: Some(entry.version),
             state: match entry.state {
                 State::Loading => ModelState::Loading,
-                State::Ready => ModelState::Ready,
+                State::Ready | State::Idle => ModelState::Ready,
                 State::Unloading => ModelState::Unloading,
                 State::Unavailable => ModelState::Unavailable,
             },

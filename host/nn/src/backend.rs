@@ -61,8 +61,27 @@ pub struct LoadedSessions {
     pub batching: Batching,
     /// Where it runs.
     pub device: Device,
+    /// The bytes of memory that it takes up, as near as the library can tell.
+    pub memory: u64,
     /// What runs it: one for each run that may go on at once.
     pub sessions: Vec<Box<dyn Session>>,
+}
+
+/// How much memory a library takes for a graph, by the length of its files: what was measured for it, rounded up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Footprint {
+    /// Bytes of each session, whatever the graph.
+    pub(crate) fixed: u64,
+    /// Of the length of the files, of each copy.
+    pub(crate) percent: u64,
+}
+
+impl Footprint {
+    /// The bytes of a graph whose files have `length` bytes, in so many copies.
+    pub(crate) fn of(self, length: usize, copies: usize) -> u64 {
+        let one = self.fixed.saturating_add((length as u64).saturating_mul(self.percent) / 100);
+        one.saturating_mul(copies as u64)
+    }
 }
 
 /// Whether the first dimension of all inputs and outputs is the same number of rows.

@@ -5,7 +5,7 @@
 //! `max_delay` says so: it is what came while the backend was busy. A call whose caller left, or whose deadline has passed,
 //! is dropped before it runs. A batch that fails is halved and run again, so that a bad row fails alone; a panic of the
 //! backend is such a failure. The lane ends when its last handle is dropped. Each call's timeline is told where it is, and
-//! each run that succeeds is counted once, whatever becomes of its calls. Cost: one hop to a thread and one back; a call
+//! each run that succeeds is counted once for each handle that had calls in it, whatever becomes of these. Cost: one hop to a thread and one back; a call
 //! that runs alone is not copied, one in a batch has its inputs copied once.
 
 use std::collections::BTreeMap;
@@ -66,6 +66,8 @@ struct Call {
     rows: u64,
     deadline: Deadline,
     timeline: Arc<Timeline>,
+    /// Of the handle that it came by.
+    runs: Arc<Runs>,
     reply: oneshot::Sender<Answer>,
 }
 
@@ -83,14 +85,19 @@ impl Entry for Call {
     }
 }
 
-/// The way to a lane. Clones lead to the same lane.
+/// The way to a lane. Clones lead to the same lane and count together.
 #[derive(Clone)]
-pub struct LaneHandle(Arc<Lane>);
+pub struct LaneHandle {
+    lane: Arc<Lane>,
+    /// Runs that had calls by this handle.
+    runs: Arc<Runs>,
+}
 
 struct Lane {
     shared: Arc<Shared>,
     signature: Signature,
     max_rows: u64,
+    memory: u64,
 }
 
 /// What the handles and the threads have in common.
@@ -98,7 +105,6 @@ struct Shared {
     queue: Queue<Call>,
     /// Whether calls may run together.
     batching: AtomicBool,
-    runs: Runs,
     graph: Arc<str>,
 }
 
@@ -111,17 +117,16 @@ impl Drop for Lane {
 impl LaneHandle {
     /// Starts a thread for each session.
     pub(crate) fn start(name: &str, loaded: LoadedSessions, options: LaneOptions) -> Result<Self, NnError> {
-        let LoadedSessions { signature, batching, sessions, .. } = loaded;
+        let LoadedSessions { signature, batching, sessions, memory, .. } = loaded;
         let policy = policy(options, &batching)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_limit, policy),
             batching: AtomicBool::new(policy.max_rows > 1),
-            runs: Runs::default(),
             graph: name.into(),
         });
         // Made first: where a thread cannot be started, its drop ends those that were.
         let max_rows = policy.max_rows;
-        let lane = Self(Arc::new(Lane { shared: Arc::clone(&shared), signature, max_rows }));
+        let lane = Arc::new(Lane { shared: Arc::clone(&shared), signature, max_rows, memory });
         for session in sessions {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -129,26 +134,38 @@ impl LaneHandle {
                 .spawn(move || session.serve(Box::new(move |session| work(session, &shared))))
                 .map_err(|error| NnError::Stopped { reason: format!("no thread for its lane: {error}") })?;
         }
-        Ok(lane)
+        Ok(Self { lane, runs: Arc::default() })
+    }
+
+    /// Another handle to the same lane, which counts its own runs: for another model with the same graph. Their calls
+    /// share the queue and the batches.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { lane: Arc::clone(&self.lane), runs: Arc::default() }
+    }
+
+    /// The bytes of memory that the graph takes up for as long as the lane is there, as near as its backend can tell.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.lane.memory
     }
 
     /// The graph's inputs and outputs, as its file declares them.
     #[must_use]
     pub fn signature(&self) -> &Signature {
-        &self.0.signature
+        &self.lane.signature
     }
 
     /// Rows of a batch at most; 1 where it makes none.
     #[must_use]
     pub fn max_rows(&self) -> u64 {
-        self.0.max_rows
+        self.lane.max_rows
     }
 
-    /// What it has to do, and has done.
+    /// What it has to do, whoever asks for it, and what it has done for this handle.
     #[must_use]
     pub fn usage(&self) -> LaneUsage {
-        let Shared { queue, runs, .. } = &*self.0.shared;
-        LaneUsage { waiting: queue.len(), runs: runs.read() }
+        LaneUsage { waiting: self.lane.shared.queue.len(), runs: self.runs.read() }
     }
 
     /// Runs the graph on `inputs`, when their turn comes; its outputs are in the signature's order. Dropping the future
@@ -168,7 +185,7 @@ impl LaneHandle {
             Ok(answer) => answer.await.unwrap_or_else(|_| Err(ended())),
             Err(error) => Err(error),
         };
-        answer.map_err(|error| error.in_graph(&self.0.shared.graph))
+        answer.map_err(|error| error.in_graph(&self.lane.shared.graph))
     }
 
     fn submit(
@@ -178,7 +195,7 @@ impl LaneHandle {
         priority: Priority,
         timeline: &Arc<Timeline>,
     ) -> Result<oneshot::Receiver<Answer>, NnError> {
-        let Lane { shared, signature, .. } = &*self.0;
+        let Lane { shared, signature, .. } = &*self.lane;
         signature.check_inputs(&inputs)?;
         inputs.iter().try_for_each(check_empty)?;
         let place = |input: &NamedTensor| signature.inputs.iter().position(|spec| spec.name == input.name);
@@ -191,6 +208,7 @@ impl LaneHandle {
             rows: rows.unwrap_or(1),
             deadline,
             timeline: Arc::clone(timeline),
+            runs: Arc::clone(&self.runs),
             reply,
         };
         // Said before the lane's thread can say more.
@@ -297,14 +315,14 @@ fn still_due(call: Call) -> Option<Call> {
 }
 
 fn run_alone(session: &mut dyn Session, shared: &Shared, call: Call) {
-    let Call { inputs, rows, timeline, reply, .. } = call;
+    let Call { inputs, rows, timeline, runs, reply, .. } = call;
     let began = Instant::now();
     timeline.compute_at(&shared.graph, rows, began);
     let answer = run_caught(session, &inputs);
     let ended = Instant::now();
     timeline.enter_at(Stage::Between, ended);
     if answer.is_ok() {
-        shared.runs.add(rows, [Duration::ZERO, ended - began, Duration::ZERO]);
+        runs.add(rows, [Duration::ZERO, ended - began, Duration::ZERO]);
     }
     let _ = reply.send(answer);
 }
@@ -329,8 +347,19 @@ fn run_joined(
     let parts = batch::split(outputs, &rows);
     let ended = Instant::now();
     enter(calls, Stage::Between, ended);
-    shared.runs.add(total, [running - joining, splitting - running, ended - splitting]);
+    count(calls, total, [running - joining, splitting - running, ended - splitting]);
     Ok(parts)
+}
+
+/// Counts a run, once for each handle that had calls in it.
+fn count(calls: &[Call], rows: u64, times: [Duration; 3]) {
+    let mut counted: Vec<&Arc<Runs>> = Vec::with_capacity(1);
+    for Call { runs, .. } in calls {
+        if !counted.iter().any(|other| Arc::ptr_eq(other, runs)) {
+            runs.add(rows, times);
+            counted.push(runs);
+        }
+    }
 }
 
 /// Tells the calls' timelines that all of them have come to a stage.

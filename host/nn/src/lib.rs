@@ -1,7 +1,7 @@
 //! Inference: backends behind one trait, and the lanes that feed them.
 //!
-//! Contract: [`Backends`] says which inference libraries there are; [`Graphs::load`] turns a package's graph files into
-//! lanes; [`LaneHandle::compute`] runs one and is the only way to a backend. Nothing that a caller sends can panic the
+//! Contract: [`Backends`] says which inference libraries there are; [`LoadedGraph::load`] turns a graph's file into a
+//! lane; [`LaneHandle::compute`] runs one and is the only way to a backend. Nothing that a caller sends can panic the
 //! host: every failure is an [`NnError`]. Cost: a compute call is one hop to a lane's thread and one back; tensors are
 //! moved, not copied, but for the inputs of calls that run as one batch. Left out on purpose: WebAssembly (the wasi-nn
 //! bindings live in `engine`) and packages.
@@ -46,18 +46,20 @@ pub struct LoadedGraph {
     pub device: Device,
 }
 
+impl FromIterator<(String, LoadedGraph)> for Graphs {
+    fn from_iter<I: IntoIterator<Item = (String, LoadedGraph)>>(graphs: I) -> Self {
+        Self(Arc::new(graphs.into_iter().collect()))
+    }
+}
+
 impl Graphs {
-    /// Loads each graph and starts its lane. Blocks: reads and optimises the graphs.
+    /// Loads each graph. Blocks.
     ///
     /// # Errors
     /// The first graph that cannot be loaded, by its name.
     pub fn load(backends: &Backends, sources: Vec<GraphSource>) -> Result<Self, NnError> {
-        let load = |source: GraphSource| {
-            let name = source.name.clone();
-            let graph = load_one(backends, source).map_err(|error| error.in_graph(&name))?;
-            Ok((name, graph))
-        };
-        Ok(Self(Arc::new(sources.into_iter().map(load).collect::<Result<_, NnError>>()?)))
+        let load = |source: GraphSource| Ok((source.name.clone(), LoadedGraph::load(backends, source)?));
+        sources.into_iter().map(load).collect()
     }
 
     /// The graph of that name.
@@ -99,16 +101,33 @@ impl Graphs {
     }
 }
 
-fn load_one(backends: &Backends, source: GraphSource) -> Result<LoadedGraph, NnError> {
-    let backend = backends.choose(&source)?;
-    let (name, options) = (source.name.clone(), source.lane);
-    let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source))).unwrap_or_else(|panic| {
-        let message = format!("the backend failed while reading it: {}", backend::panic_message(&*panic));
-        Err(NnError::Load { message })
-    })?;
-    let device = loaded.device;
-    let lane = LaneHandle::start(&name, loaded, options)?;
-    Ok(LoadedGraph { lane, backend: backend.name(), device })
+impl LoadedGraph {
+    /// Loads a graph and starts its lane. Blocks: reads and optimises it.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded, with its name.
+    pub fn load(backends: &Backends, source: GraphSource) -> Result<Self, NnError> {
+        let name = source.name.clone();
+        Self::load_unnamed(backends, source).map_err(|error| error.in_graph(&name))
+    }
+
+    fn load_unnamed(backends: &Backends, source: GraphSource) -> Result<Self, NnError> {
+        let backend = backends.choose(&source)?;
+        let (name, options) = (source.name.clone(), source.lane);
+        let loaded = catch_unwind(AssertUnwindSafe(|| backend.load(source))).unwrap_or_else(|panic| {
+            let message = format!("the backend failed while reading it: {}", backend::panic_message(&*panic));
+            Err(NnError::Load { message })
+        })?;
+        let device = loaded.device;
+        let lane = LaneHandle::start(&name, loaded, options)?;
+        Ok(Self { lane, backend: backend.name(), device })
+    }
+
+    /// The same graph for another model, which counts its own runs.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { lane: self.lane.share(), ..self.clone() }
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,10 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const MAX_EXTENSION: u64 = 64 << 10;
 
 /// Unpacks the archive at `file` into the folder `into`, which exists and is empty.
-pub(crate) fn unpack(file: &Path, into: &Path, limits: ArchiveLimits) -> Result<(), PackageError> {
+///
+/// # Errors
+/// What is wrong with the archive, or what the file system says.
+pub fn unpack(file: &Path, into: &Path, limits: ArchiveLimits) -> Result<(), PackageError> {
     let archive = File::open(file).map_err(PackageError::io("open", file))?;
     refuse_gzip(&archive).map_err(|error| damaged(&error))?;
     refuse_large_extensions(&archive)?;

@@ -14,7 +14,7 @@ use vespid_types::{Encoding, ModelName, Version};
 
 use crate::archive::{ArchiveLimits, create_file};
 use crate::manifest::{Batching, GraphManifest, Instances, Limits, Manifest, one};
-use crate::{PackageError, PackagePath};
+use crate::{Grants, PackageError, PackagePath};
 
 /// The files of one package.
 pub type PackageFiles = BTreeMap<PackagePath, Bytes>;
@@ -65,15 +65,17 @@ impl Manifest {
             name: name.clone(),
             version,
             plugin,
+            plugin_source: None,
             graphs,
             inputs: Vec::new(),
             outputs: Vec::new(),
             limits: Limits::default(),
             instances: Instances::default(),
             sequences: None,
-            granted_models: Default::default(),
+            grants: Grants::default(),
             config: BTreeMap::new(),
             labels: BTreeMap::new(),
+            warmups: Vec::new(),
         };
         manifest.check()?;
         Ok(manifest)
@@ -96,6 +98,7 @@ fn graph(path: &PackagePath, files: &PackageFiles) -> Option<GraphManifest> {
         file: path.clone(),
         encoding,
         weights,
+        source: None,
         device: Default::default(),
         backend: None,
         provider: None,

@@ -5,17 +5,24 @@
 //! way (`Manifest::check`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZero;
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 use vespid_types::{BackendName, Device, Encoding, ModelName, Provider, TensorSpec, Version};
 
-use crate::{PackageError, PackagePath};
+use crate::oci::Reference;
+use crate::{Grants, PackageError, PackagePath, folder_files};
 
 /// The manifest's name, at the top of the package.
 pub const MANIFEST_FILE: &str = "model.toml";
+
+/// More than anyone writes into a manifest, and little enough to hold and parse.
+const MAX_MANIFEST: u64 = 1 << 20;
 
 const MAX_MEMORY: ByteSize = ByteSize::gib(4);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -29,6 +36,8 @@ pub struct Manifest {
     pub version: Version,
     /// `model.plugin`: the component or the command; none for a graph that is served as it is.
     pub plugin: Option<PackagePath>,
+    /// `model.plugin_source`: the artifact that whoever builds the package takes the plugin from. A server does not ask.
+    pub plugin_source: Option<Reference>,
     /// `[[graph]]`
     pub graphs: Vec<GraphManifest>,
     /// `[[input]]`; empty where the plugin or the graph tells.
@@ -41,12 +50,30 @@ pub struct Manifest {
     pub instances: Instances,
     /// `[sequences]`; none where requests do not belong together.
     pub sequences: Option<Sequences>,
-    /// `grants.models`
-    pub granted_models: BTreeSet<ModelName>,
+    /// `[grants]`: what the plugin asks for, which is not what it gets.
+    pub grants: Grants,
     /// `[config]`
     pub config: BTreeMap<String, String>,
     /// `[labels]`: by the name of an output the file with the names of its classes, a line each.
     pub labels: BTreeMap<String, PackagePath>,
+    /// `[[warmup]]`: what the model is asked before it serves.
+    pub warmups: Vec<Warmup>,
+}
+
+/// One `[[warmup]]`: a recorded case that the model answers before it takes requests, so that what it does once (filling
+/// caches, choosing algorithms) is done by then.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Warmup {
+    /// The file with the case inside the package.
+    pub case: PackagePath,
+    /// How often it is asked; at most 1,000 times.
+    #[serde(default = "once")]
+    pub count: NonZero<u32>,
+}
+
+fn once() -> NonZero<u32> {
+    NonZero::<u32>::MIN
 }
 
 /// One `[[graph]]`.
@@ -61,6 +88,8 @@ pub struct GraphManifest {
     pub encoding: Encoding,
     /// The file with the weights, where the encoding keeps them in one of their own.
     pub weights: Option<PackagePath>,
+    /// The artifact that whoever builds the package takes the files from. A server does not ask.
+    pub source: Option<Reference>,
     /// Where it runs.
     #[serde(default)]
     pub device: Device,
@@ -170,12 +199,13 @@ struct RawManifest {
     limits: Limits,
     instances: Option<Instances>,
     sequences: Option<Sequences>,
-    #[serde(default)]
-    grants: RawGrants,
+    grants: Option<Grants>,
     #[serde(default)]
     config: BTreeMap<String, Scalar>,
     #[serde(default)]
     labels: BTreeMap<String, PackagePath>,
+    #[serde(default, rename = "warmup")]
+    warmups: Vec<Warmup>,
 }
 
 #[derive(Deserialize)]
@@ -184,12 +214,7 @@ struct RawModel {
     name: ModelName,
     version: Version,
     plugin: Option<PackagePath>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawGrants {
-    models: BTreeSet<ModelName>,
+    plugin_source: Option<Reference>,
 }
 
 /// A value under `[config]`: the guest gets all of them as text.
@@ -231,25 +256,61 @@ impl Manifest {
             grants,
             config,
             labels,
+            warmups,
         } = raw;
         if instances.is_some() && model.plugin.is_none() {
             return Err(invalid("[instances] is about a plugin's: without model.plugin leave it out"));
+        }
+        if grants.is_some() && model.plugin.is_none() {
+            return Err(invalid(
+                "[grants] is about what a plugin reaches: without model.plugin leave it out",
+            ));
         }
         let manifest = Self {
             name: model.name,
             version: model.version,
             plugin: model.plugin,
+            plugin_source: model.plugin_source,
             graphs,
             inputs,
             outputs,
             limits,
             instances: instances.unwrap_or_default(),
             sequences,
-            granted_models: grants.models,
+            grants: grants.unwrap_or_default(),
             config: config.into_iter().map(|(key, value)| (key, value.into())).collect(),
             labels,
+            warmups,
         };
         manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Reads the manifest of the package in the folder `dir`, and checks that the files that it names are there.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(dir: &Path) -> Result<Self, PackageError> {
+        let file = dir.join(MANIFEST_FILE);
+        if fs::metadata(&file).is_ok_and(|metadata| metadata.len() > MAX_MANIFEST) {
+            return Err(invalid(format!("it is larger than {}", ByteSize(MAX_MANIFEST))));
+        }
+        let text = match fs::read(&file) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+                return Err(PackageError::NoManifest);
+            }
+            read => read.map_err(PackageError::io("read", &file))?,
+        };
+        let text =
+            String::from_utf8(text).map_err(|error| invalid(format!("it is not UTF-8 text: {error}")))?;
+        let manifest = Self::parse(&text)?;
+        let missing = manifest.files().find(|(_, path)| !dir.join(path).is_file());
+        if let Some((field, path)) = missing {
+            return Err(PackageError::MissingFile { field, file: path.to_string() });
+        }
+        if let Some(folder) = &manifest.grants.folder {
+            folder_files(dir, folder)?;
+        }
         Ok(manifest)
     }
 
@@ -257,13 +318,23 @@ impl Manifest {
     pub(crate) fn check(&self) -> Result<(), PackageError> {
         self.graphs.iter().try_for_each(check_graph)?;
         check_graphs(&self.graphs, self.plugin.is_some())?;
+        check_sources(self)?;
         check_limits(&self.limits)?;
         if self.instances.warm > MAX_WARM {
             return Err(invalid("instances.warm: use 0 to 4096"));
         }
+        if self.instances.snapshot && !self.grants.secrets.is_empty() {
+            return Err(invalid(
+                "instances.snapshot keeps on disk what `describe` has read: with grants.secrets leave it out",
+            ));
+        }
+        self.grants.check()?;
         check_sequences(self.sequences.as_ref(), self.plugin.is_some())?;
         check_specs("input", &self.inputs)?;
         check_specs("output", &self.outputs)?;
+        if self.warmups.iter().any(|warmup| warmup.count.get() > MAX_WARMUPS) {
+            return Err(invalid("warmup.count: use 1 to 1000"));
+        }
         if self.inputs.is_empty() != self.outputs.is_empty() {
             return Err(invalid("give both [[input]] and [[output]], or neither"));
         }
@@ -274,7 +345,8 @@ impl Manifest {
     pub fn files(&self) -> impl Iterator<Item = (String, &PackagePath)> {
         let plugin = self.plugin.iter().map(|file| ("model.plugin".to_owned(), file));
         let labels = self.labels.iter().map(|(output, file)| (format!("[labels] {output}"), file));
-        plugin.chain(labels).chain(self.graphs.iter().flat_map(|graph| {
+        let warmups = self.warmups.iter().map(|warmup| ("[[warmup]] case".to_owned(), &warmup.case));
+        plugin.chain(labels).chain(warmups).chain(self.graphs.iter().flat_map(|graph| {
             let weights = graph.weights.iter().map(|file| (format!("graph '{}': weights", graph.name), file));
             std::iter::once((format!("graph '{}'", graph.name), &graph.file)).chain(weights)
         }))
@@ -290,6 +362,7 @@ const MAX_SESSIONS: usize = 64;
 const MAX_ROWS: u64 = 1 << 20;
 const MAX_DELAY: Duration = Duration::from_secs(10);
 const MAX_WARM: usize = 4096;
+const MAX_WARMUPS: u32 = 1000;
 const MAX_SEQUENCES: usize = 4096;
 const MAX_IDLE: Duration = Duration::from_secs(24 * 3600);
 
@@ -337,6 +410,25 @@ fn check_graphs(graphs: &[GraphManifest], has_plugin: bool) -> Result<(), Packag
         )));
     }
     Ok(())
+}
+
+fn check_sources(manifest: &Manifest) -> Result<(), PackageError> {
+    if manifest.plugin_source.is_some() && manifest.plugin.is_none() {
+        return Err(invalid(
+            "model.plugin_source is where a plugin comes from: name its file in model.plugin",
+        ));
+    }
+    let plugin = manifest.plugin_source.iter().map(|source| ("model.plugin_source".to_owned(), source));
+    let graphs = manifest
+        .graphs
+        .iter()
+        .filter_map(|graph| Some((format!("graph '{}': source", graph.name), graph.source.as_ref()?)));
+    match plugin.chain(graphs).find(|(_, source)| source.digest().is_none()) {
+        Some((field, source)) => Err(invalid(format!(
+            "{field}: {source} is not pinned: add @ and the digest, which `vespid push` and `vespid pull` print"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_limits(limits: &Limits) -> Result<(), PackageError> {
@@ -408,6 +500,9 @@ mod tests {
         snapshot = true
         [grants]
         models = ["iris"]
+        http = ["api.example.com", "http://*.internal:8080"]
+        env = ["API_URL"]
+        folder = "assets"
         [config]
         threshold = 0.5
         mode = "high"
@@ -429,9 +524,47 @@ mod tests {
         assert_eq!(max_delay, Duration::from_millis(2));
         let Instances { warm, max_calls, snapshot } = manifest.instances;
         assert_eq!((warm, max_calls.get(), snapshot), (4, 100, true));
+        let asked: Vec<_> =
+            manifest.grants.list().iter().map(|(key, value)| format!("{key} {value}")).collect();
+        let expected = [
+            "models iris",
+            "http http://*.internal:8080",
+            "http https://api.example.com",
+            "env API_URL",
+            "folder assets",
+        ];
+        assert_eq!(asked, expected);
         assert_eq!(manifest.config["threshold"], "0.5");
         assert_eq!(manifest.labels["label"].to_string(), "labels.txt");
         assert_eq!(manifest.files().count(), 3);
+    }
+
+    #[test]
+    fn sources_are_pinned_and_no_files_of_the_package() {
+        let pinned = format!("oci://r.example/m:1@sha256:{}", "0a".repeat(32));
+        let text = |plugin: &str, graph: &str| {
+            format!(
+                "[model]\nname = 'a'\nversion = '1'\nplugin = 'p.wasm'\n{plugin}\n[[graph]]\nname = 'g'\n\
+                 file = 'g.onnx'\nencoding = 'onnx'\n{graph}\n"
+            )
+        };
+        let good = text(&format!("plugin_source = '{pinned}'"), &format!("source = '{pinned}'"));
+        let manifest = Manifest::parse(&good).unwrap();
+        assert_eq!(manifest.plugin_source.as_ref().unwrap().to_string(), pinned);
+        assert_eq!(manifest.graphs[0].source, manifest.plugin_source);
+        assert_eq!(manifest.files().count(), 2);
+        for (text, expected) in [
+            (
+                text("plugin_source = 'oci://r.example/m:1'", ""),
+                "model.plugin_source: oci://r.example/m:1 is not pinned",
+            ),
+            (text("", "source = 'oci://r.example/m'"), "graph 'g': source: oci://r.example/m is not pinned"),
+            (text("", "source = 'r.example/m'"), "'r.example/m' is not a reference to a registry"),
+            (good.replace("plugin = 'p.wasm'\n", ""), "name its file in model.plugin"),
+        ] {
+            let error = Manifest::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
@@ -447,6 +580,8 @@ mod tests {
     fn what_is_wrong_is_named() {
         let minimal = "[model]\nname = 'a'\nversion = '1'\n";
         let graph = "[[graph]]\nname = 'g'\nfile = 'g.onnx'\nencoding = 'onnx'\n";
+        let plugin = format!("{minimal}plugin = 'p.wasm'\n");
+        let many: Vec<_> = (0..65).map(|number| format!("V{number}")).collect();
         for (text, expected) in [
             (minimal.to_owned(), "exactly one [[graph]]"),
             (format!("{minimal}{graph}{graph}"), "'g' is used twice"),
@@ -474,6 +609,17 @@ mod tests {
             (format!("{minimal}{graph}weights = '../g.bin'\n"), "plain relative path"),
             (format!("{minimal}{graph}[instances]\nwarm = 1\n"), "about a plugin's"),
             (format!("{minimal}plugin = 'p.wasm'\n[instances]\nwarm = 5000\n"), "instances.warm"),
+            (format!("{minimal}{graph}[grants]\n"), "about what a plugin reaches"),
+            (format!("{plugin}[grants]\nfiles = ['a']\n"), "files"),
+            (format!("{plugin}[grants]\nhttp = ['a/b']\n"), "without a path"),
+            (format!("{plugin}[grants]\nenv = ['A-B']\n"), "grants.env 'A-B'"),
+            (format!("{plugin}[grants]\nsecrets = ['']\n"), "grants.secrets ''"),
+            (format!("{plugin}[grants]\nfolder = '..'\n"), "plain relative path"),
+            (format!("{plugin}[grants]\nenv = {many:?}\n"), "grants.env has 65 entries"),
+            (
+                format!("{plugin}[instances]\nsnapshot = true\n[grants]\nsecrets = ['a']\n"),
+                "instances.snapshot keeps on disk",
+            ),
             (format!("{minimal}{graph}[limits]\nmemory = '8GiB'\n"), "limits.memory"),
             (format!("{minimal}{graph}[limits]\ntimeout = '0s'\n"), "limits.timeout"),
             (format!("{minimal}{graph}[model2]\n"), "model2"),

@@ -82,22 +82,23 @@ impl VersionPolicy {
     ///
     /// # Errors
     /// [`PackageError::Override`] for a version that is wanted and not there.
-    pub fn select(&self, mut versions: BTreeSet<Version>) -> Result<BTreeSet<Version>, PackageError> {
-        match self {
-            Self::All => {}
-            Self::Latest(number) => {
-                while versions.len() > number.get() as usize {
-                    versions.pop_first();
-                }
-            }
-            Self::Specific(wanted) => {
-                if let Some(missing) = wanted.difference(&versions).next() {
-                    return Err(wrong(format!("version_policy: the model has no version {missing}")));
-                }
-                versions.clone_from(wanted);
-            }
+    pub fn select(&self, versions: BTreeSet<Version>) -> Result<BTreeSet<Version>, PackageError> {
+        if let Self::Specific(wanted) = self
+            && let Some(missing) = wanted.difference(&versions).next()
+        {
+            return Err(wrong(format!("version_policy: the model has no version {missing}")));
         }
-        Ok(versions)
+        Ok(self.among(versions))
+    }
+
+    /// Those of `versions` that shall be served; of those that are wanted the ones that are there.
+    #[must_use]
+    pub fn among(&self, versions: BTreeSet<Version>) -> BTreeSet<Version> {
+        match self {
+            Self::All => versions,
+            Self::Latest(number) => versions.into_iter().rev().take(number.get() as usize).collect(),
+            Self::Specific(wanted) => versions.intersection(wanted).copied().collect(),
+        }
     }
 }
 

@@ -1,391 +1,408 @@
-//! The folder that keeps packages.
+//! Where packages are kept: a folder or a bucket, and the cache beside it.
 //!
-//! Layout: `models/NAME/VERSION/` holds the files of one package, `staging/` what is being received or removed, `lock` is
-//! held while a server runs. Contract: a version appears by one rename, when its files are on disk, and goes by one; a
-//! crash in between leaves only staging behind, which the next start clears. Versions are never overwritten.
+//! Layout: `models/NAME/VERSION.json` is the record of a version, `blobs/sha256/HEX` what a file of some versions holds,
+//! once for all of them; `models/NAME/settings.json` is a document that whoever serves the model keeps there. A folder
+//! `models/NAME/VERSION/` with `model.toml` and the files, put there by hand, is a version too; where there is a record, it
+//! counts alone. `writing/` and `removing/` hold notices of what is going on (`notice`).
+//!
+//! Contract: a version appears when its record is put, which is last and never replaces another; it goes when its record
+//! goes, and then what it alone had. What is read is checked against the record, size and digest, on its way into the
+//! cache; what does not agree is an error that names the file, and is nowhere used. Several processes may share a store,
+//! each with a cache of its own. Cost: a listing is one request for a thousand names; a version that is in the cache is
+//! one request. Left out on purpose: when to look again, and what to serve (`serving`).
 
-use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+mod commit;
+mod fetch;
+mod location;
+mod notice;
+mod plain;
+mod remove;
 
-use bytesize::ByteSize;
-use tempfile::TempDir;
-use vespid_types::{ModelName, Version};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::archive::{self, ArchiveLimits};
-use crate::{MANIFEST_FILE, Manifest, PackageError, PackageFiles, files};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use tokio::sync::{RwLock, Semaphore};
+use vespid_types::{Digest, ModelName, Version};
 
-/// The folder, locked against other servers.
+pub use self::location::StoreLocation;
+use crate::cache::Cache;
+use crate::{Manifest, PackageError, PackagePath, Record, Staged};
+
+const MODELS: &str = "models";
+const BLOBS: &str = "blobs/sha256";
+const SETTINGS: &str = "settings.json";
+
+/// Versions that are fetched at once.
+const FETCHES: usize = 8;
+
+/// What a [`Store`] is opened with.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Where the packages are.
+    pub location: StoreLocation,
+    /// The folder for what is kept of them on this machine. None: the store's own, which is then this process's alone;
+    /// a bucket has none.
+    pub cache: Option<PathBuf>,
+}
+
+impl StoreOptions {
+    /// A folder that is this process's alone.
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self { location: StoreLocation::Folder(folder.into()), cache: None }
+    }
+}
+
+/// A store, and the cache of this process.
 #[derive(Debug)]
 pub struct Store {
-    root: PathBuf,
-    _lock: File,
+    objects: Arc<dyn ObjectStore>,
+    cache: Arc<Cache>,
+    /// The store's folder, where it is one.
+    folder: Option<PathBuf>,
+    /// Whether the cache is the store's own folder, so that its blobs are the store's.
+    in_place: bool,
+    /// Held while blobs of the cache are gathered that no package's folder has yet. They are cleared by whoever gets it
+    /// alone, and at once.
+    gathering: RwLock<()>,
+    /// Room for versions that are being fetched.
+    fetching: Semaphore,
+    /// The blobs of records that have been read, so that they are read once.
+    known: Mutex<Known>,
 }
 
-/// A private folder of the store in which an archive is received. Dropping it removes all.
-#[derive(Debug)]
-pub struct Staged {
-    dir: TempDir,
+type Known = HashMap<(ModelName, Version), (Stamp, Vec<Digest>)>;
+
+/// Says whether what is stored has changed: another one where it may have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp(String);
+
+/// A version in the store, which has not been looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The model.
+    pub name: ModelName,
+    /// The version.
+    pub version: Version,
+    /// Another one when the version has changed.
+    pub stamp: Stamp,
 }
 
-/// An unpacked package with a valid manifest whose files are there, not yet in its place. Dropping it removes it.
-#[derive(Debug)]
-pub struct Verified {
-    manifest: Manifest,
-    dir: TempDir,
-}
-
-/// A package in its place.
+/// A version of the store that is whole, and on this machine.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The model.
     pub name: ModelName,
     /// The version.
     pub version: Version,
-    /// The folder with its files.
+    /// What it is: equal for equal packages.
+    pub digest: Digest,
+    /// The folder with its files, which are not to be changed.
     pub dir: PathBuf,
+    /// The bytes of its files.
+    pub size: u64,
+    /// What each of its files holds.
+    pub digests: BTreeMap<PackagePath, Digest>,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+impl Stored {
+    fn of(name: &ModelName, version: Version, record: &Record, dir: PathBuf, manifest: Manifest) -> Self {
+        let digests = record.files().iter().map(|(path, blob)| (path.clone(), blob.digest)).collect();
+        let (digest, size) = (record.digest(), record.size());
+        Self { name: name.clone(), version, digest, dir, size, digests, manifest }
+    }
+}
+
+/// What a listing found under the name of a version.
+#[derive(Default)]
+struct Found {
+    record: Option<Stamp>,
+    /// The files of a folder put there by hand, in order.
+    files: Vec<ObjectMeta>,
 }
 
 impl Store {
-    /// Opens the store at `root`, which is made where it does not exist, and clears what an interrupted server left.
+    /// Opens a store. A folder is made where it does not exist; a bucket is asked whether it is there and may be read.
     ///
     /// # Errors
-    /// [`PackageError::Locked`], or what the file system says.
-    pub fn open(root: &Path) -> Result<Self, PackageError> {
-        for dir in [root, &root.join("models"), &root.join("staging")] {
-            fs::create_dir_all(dir).map_err(PackageError::io("create", dir))?;
-        }
-        let lock_file = root.join("lock");
-        let lock = File::create(&lock_file).map_err(PackageError::io("create", &lock_file))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => PackageError::Locked { store: root.to_owned() },
-            TryLockError::Error(error) => PackageError::io("lock", &lock_file)(error),
-        })?;
-        let store = Self { root: root.to_owned(), _lock: lock };
-        for leftover in read_dir(&store.staging())? {
-            let removed =
-                if leftover.is_dir() { fs::remove_dir_all(&leftover) } else { fs::remove_file(&leftover) };
-            removed.map_err(PackageError::io("remove", &leftover))?;
-        }
+    /// [`PackageError::Locked`] where another process has the cache, or why the store cannot be used.
+    pub async fn open(options: StoreOptions) -> Result<Self, PackageError> {
+        let store = blocking(move || Self::prepare(options)).await?;
+        store
+            .objects
+            .list(Some(&Path::from(MODELS)))
+            .try_next()
+            .await
+            .map_err(PackageError::objects("list", MODELS))?;
         Ok(store)
+    }
+
+    fn prepare(StoreOptions { location, cache }: StoreOptions) -> Result<Self, PackageError> {
+        let (objects, folder): (Arc<dyn ObjectStore>, _) = match &location {
+            StoreLocation::Folder(folder) => {
+                // Also the place that people put folders into.
+                let models = folder.join(MODELS);
+                fs::create_dir_all(&models).map_err(PackageError::io("create", models))?;
+                let folder = fs::canonicalize(folder).map_err(PackageError::io("open", folder))?;
+                let objects = LocalFileSystem::new_with_prefix(&folder);
+                let objects =
+                    objects.map_err(PackageError::objects("open", &folder.display()))?.with_fsync(true);
+                (Arc::new(objects), Some(folder))
+            }
+            StoreLocation::Bucket(url) => (StoreLocation::open(url)?, None),
+        };
+        let cache = cache.or_else(|| folder.clone()).ok_or_else(|| PackageError::Location {
+            location: location.to_string(),
+            reason: "a bucket needs a folder on this machine for its cache".to_owned(),
+        })?;
+        Self::over(objects, folder, Cache::open(&cache)?)
+    }
+
+    fn over(
+        objects: Arc<dyn ObjectStore>,
+        folder: Option<PathBuf>,
+        cache: Cache,
+    ) -> Result<Self, PackageError> {
+        let in_place = folder.as_deref().is_some_and(|folder| folder == cache.root());
+        if !in_place {
+            cache.clear_unused()?;
+        }
+        Ok(Self {
+            objects,
+            cache: Arc::new(cache),
+            folder,
+            in_place,
+            gathering: RwLock::default(),
+            fetching: Semaphore::new(FETCHES),
+            known: Mutex::default(),
+        })
+    }
+
+    /// The cache of this process.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
     }
 
     /// The folder for compiled code.
     #[must_use]
     pub fn code_cache(&self) -> PathBuf {
-        self.root.join("code-cache")
+        self.cache.root().join("code-cache")
     }
 
-    fn staging(&self) -> PathBuf {
-        self.root.join("staging")
-    }
-
-    fn place(&self, name: &ModelName, version: Version) -> PathBuf {
-        self.root.join("models").join(name.as_str()).join(version.to_string())
-    }
-
-    /// Every package in the store, in order. Files, and folders whose names are none of ours, are passed over.
+    /// Every version in the store, in order. Whether they are whole is seen when they are fetched. What has a name that
+    /// is none of ours is passed over.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn list(&self) -> Result<Vec<Stored>, PackageError> {
-        let mut found = Vec::new();
-        for model in read_dir(&self.root.join("models"))? {
-            if let Some(name) = file_name(&model).and_then(|name| name.parse().ok()) {
-                found.extend(self.versions(&name)?);
-            }
-        }
-        found.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-        Ok(found)
+    /// What the store says.
+    pub async fn list(&self) -> Result<Vec<Listed>, PackageError> {
+        Ok(listed(self.find(Path::from(MODELS)).await?))
     }
 
-    /// Every package of one model, in order; none where the store does not know it.
+    /// Every version of one model, in order; none where the store does not know it.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn versions(&self, name: &ModelName) -> Result<Vec<Stored>, PackageError> {
-        let model = self.root.join("models").join(name.as_str());
-        if !model.is_dir() {
-            return Ok(Vec::new());
-        }
-        let stored = |dir: PathBuf| {
-            let version = file_name(&dir)?.parse().ok()?;
-            Some(Stored { name: name.clone(), version, dir })
-        };
-        let dirs = read_dir(&model)?.into_iter().filter(|dir| dir.is_dir());
-        let mut found: Vec<Stored> = dirs.filter_map(stored).collect();
-        found.sort_by_key(|stored| stored.version);
-        Ok(found)
+    /// What the store says.
+    pub async fn versions(&self, name: &ModelName) -> Result<Vec<Listed>, PackageError> {
+        Ok(listed(self.find(model_path(name)).await?))
     }
 
-    /// A place to receive an archive.
+    /// Whether the store has this version, whole or not.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn contains(&self, name: &ModelName, version: Version) -> Result<bool, PackageError> {
+        match self.objects.head(&record_path(name, version)).await {
+            Ok(_) => return Ok(true),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(PackageError::objects("look for", &record_path(name, version))(error)),
+        }
+        Ok(!self.find(folder_path(name, version)).await?.is_empty())
+    }
+
+    /// A place to receive an archive: a folder of the cache.
     ///
     /// # Errors
     /// What the file system says.
     pub fn stage(&self) -> Result<Staged, PackageError> {
-        let staging = self.staging();
-        let dir = TempDir::new_in(&staging).map_err(PackageError::io("create a folder in", staging))?;
-        Ok(Staged { dir })
+        Ok(Staged::new(self.cache.stage()?))
     }
 
-    /// Whether the store holds this version.
-    #[must_use]
-    pub fn contains(&self, name: &ModelName, version: Version) -> bool {
-        self.place(name, version).exists()
-    }
-
-    /// Puts a package in its place.
+    /// The document of a model; none where there is none.
     ///
     /// # Errors
-    /// [`PackageError::Exists`], or what the file system says; the store is then as it was.
-    pub fn commit(&self, package: Verified) -> Result<Stored, PackageError> {
-        let Verified { manifest: Manifest { name, version, .. }, dir } = package;
-        let place = self.place(&name, version);
-        if place.exists() {
-            return Err(PackageError::Exists { name, version });
+    /// What the store says.
+    pub async fn document(&self, name: &ModelName) -> Result<Option<Bytes>, PackageError> {
+        let path = settings_path(name);
+        match self.objects.get(&path).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(PackageError::objects("read", &path)(error)),
+            Ok(found) => found.bytes().await.map(Some).map_err(PackageError::objects("read", &path)),
         }
-        let parent = self.root.join("models").join(name.as_str());
-        fs::create_dir_all(&parent).map_err(PackageError::io("create", &parent))?;
-        let files = dir.path().join(UNPACKED);
-        sync_dir(&files)?;
-        fs::rename(&files, &place).map_err(PackageError::io("rename to", &place))?;
-        sync_dir(&parent)?;
-        Ok(Stored { name, version, dir: place })
     }
 
-    /// Removes a version.
+    /// Puts a document in place of the one that is there.
     ///
     /// # Errors
-    /// [`PackageError::NotFound`], or what the file system says.
-    pub fn remove(&self, name: &ModelName, version: Version) -> Result<(), PackageError> {
-        let place = self.place(name, version);
-        if !place.exists() {
-            return Err(PackageError::NotFound { name: name.clone(), version });
+    /// What the store says.
+    pub async fn put_document(&self, name: &ModelName, document: Bytes) -> Result<(), PackageError> {
+        self.put(&settings_path(name), document, PutMode::Overwrite).await
+    }
+
+    /// Removes a document, where there is one.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn delete_document(&self, name: &ModelName) -> Result<(), PackageError> {
+        self.delete(&settings_path(name)).await?;
+        self.tidy(name, None).await
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics under the lock, so that a poisoned one is as good as any.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn put(&self, path: &Path, bytes: Bytes, mode: PutMode) -> Result<(), PackageError> {
+        let put = self.objects.put_opts(path, PutPayload::from(bytes), mode.into()).await;
+        put.map(drop).map_err(PackageError::objects("take", &path))
+    }
+
+    /// Deletes what may be gone already.
+    async fn delete(&self, path: &Path) -> Result<(), PackageError> {
+        match self.objects.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(PackageError::objects("delete", &path)(error)),
         }
-        let Staged { dir } = self.stage()?;
-        fs::rename(&place, dir.path().join(UNPACKED)).map_err(PackageError::io("rename", &place))?;
-        if let Some(parent) = place.parent() {
-            sync_dir(parent)?;
+    }
+
+    /// Removes the folders that deleting has left empty, where there are such things as folders.
+    async fn tidy(&self, name: &ModelName, version: Option<Version>) -> Result<(), PackageError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let model = folder.join(MODELS).join(name.as_str());
+        blocking(move || {
+            if let Some(version) = version {
+                remove_empty(&model.join(version.to_string()));
+            }
             // Fails where other versions are left, and may.
-            let _ = fs::remove_dir(parent);
+            let _ = fs::remove_dir(&model);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn find(&self, prefix: Path) -> Result<BTreeMap<(ModelName, Version), Found>, PackageError> {
+        let mut found: BTreeMap<(ModelName, Version), Found> = BTreeMap::new();
+        let mut objects = self.objects.list(Some(&prefix));
+        loop {
+            let object = match objects.try_next().await {
+                Ok(Some(object)) => object,
+                Ok(None) => break,
+                // A name that no object of ours can have.
+                Err(object_store::Error::InvalidPath { .. }) => continue,
+                Err(error) => return Err(PackageError::objects("list", &prefix)(error)),
+            };
+            if let Some((key, is_record)) = placed(&object.location) {
+                let found = found.entry(key).or_default();
+                if is_record {
+                    found.record = Some(Stamp::of(&object));
+                } else {
+                    found.files.push(object);
+                }
+            }
         }
-        dir.close().map_err(PackageError::io("remove", &place))
+        found.values_mut().for_each(|found| found.files.sort_by(|a, b| a.location.cmp(&b.location)));
+        Ok(found)
     }
 }
 
-const UNPACKED: &str = "package";
-
-/// More than anyone writes into a manifest, and little enough to hold and parse.
-const MAX_MANIFEST: u64 = 1 << 20;
-
-impl Staged {
-    /// Where the archive is to be written.
-    #[must_use]
-    pub fn archive(&self) -> PathBuf {
-        self.dir.path().join("package.tar")
-    }
-
-    /// Unpacks the archive and checks what it holds.
-    ///
-    /// # Errors
-    /// What is wrong with the archive, the manifest or the files.
-    pub fn verify(self, limits: ArchiveLimits) -> Result<Verified, PackageError> {
-        let folder = self.unpacked()?;
-        let archive = self.archive();
-        archive::unpack(&archive, &folder, limits)?;
-        fs::remove_file(&archive).map_err(PackageError::io("remove", &archive))?;
-        Ok(Verified { manifest: read_manifest(&folder)?, dir: self.dir })
-    }
-
-    /// Checks files that came without an archive. Where they bring no manifest, one of this name and version is made.
-    ///
-    /// # Errors
-    /// What is wrong with the manifest or the files.
-    pub fn verify_files(
-        self,
-        files: &PackageFiles,
-        (name, version): (&ModelName, Version),
-        limits: ArchiveLimits,
-    ) -> Result<Verified, PackageError> {
-        let folder = self.unpacked()?;
-        files::write(files, &folder, limits)?;
-        let brought = files.keys().any(|path| path.as_str() == MANIFEST_FILE);
-        let manifest = if brought { read_manifest(&folder)? } else { Manifest::made(name, version, files)? };
-        let package = Verified { manifest, dir: self.dir };
-        package.expect(name, version)?;
-        Ok(package)
-    }
-
-    fn unpacked(&self) -> Result<PathBuf, PackageError> {
-        let folder = self.dir.path().join(UNPACKED);
-        fs::create_dir(&folder).map_err(PackageError::io("create", &folder))?;
-        Ok(folder)
-    }
+fn listed(found: BTreeMap<(ModelName, Version), Found>) -> Vec<Listed> {
+    let listed = |((name, version), Found { record, files })| Listed {
+        name,
+        version,
+        stamp: record.unwrap_or_else(|| Stamp::of_all(&files)),
+    };
+    found.into_iter().map(listed).collect()
 }
 
-impl Verified {
-    /// The manifest.
-    #[must_use]
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
+/// Which version an object belongs to, and whether it is its record.
+fn placed(location: &Path) -> Option<((ModelName, Version), bool)> {
+    let mut parts = location.parts().skip(1);
+    let name: ModelName = parts.next()?.as_ref().parse().ok()?;
+    let second = parts.next()?;
+    let is_file = parts.next().is_some();
+    let version = if is_file { second.as_ref() } else { second.as_ref().strip_suffix(".json")? };
+    Some(((name, version.parse().ok()?), !is_file))
+}
 
-    /// The folder with its files.
-    #[must_use]
-    pub fn dir(&self) -> PathBuf {
-        self.dir.path().join(UNPACKED)
-    }
+fn model_path(name: &ModelName) -> Path {
+    Path::from(format!("{MODELS}/{name}"))
+}
 
-    /// Checks that this is the model and version that a request names.
-    ///
-    /// # Errors
-    /// [`PackageError::OtherModel`].
-    pub fn expect(&self, name: &ModelName, version: Version) -> Result<(), PackageError> {
-        if self.manifest.name == *name && self.manifest.version == version {
-            return Ok(());
-        }
-        Err(PackageError::OtherModel {
-            name: self.manifest.name.clone(),
-            version: self.manifest.version,
-            expected_name: name.clone(),
-            expected_version: version,
+fn record_path(name: &ModelName, version: Version) -> Path {
+    Path::from(format!("{MODELS}/{name}/{version}.json"))
+}
+
+fn folder_path(name: &ModelName, version: Version) -> Path {
+    Path::from(format!("{MODELS}/{name}/{version}"))
+}
+
+fn settings_path(name: &ModelName) -> Path {
+    Path::from(format!("{MODELS}/{name}/{SETTINGS}"))
+}
+
+fn blob_path(digest: Digest) -> Path {
+    Path::from(format!("{BLOBS}/{}", digest.hex()))
+}
+
+impl Stamp {
+    fn of(object: &ObjectMeta) -> Self {
+        Self(match &object.e_tag {
+            Some(e_tag) => e_tag.clone(),
+            None => format!("{} {}", object.size, object.last_modified.timestamp_micros()),
         })
     }
-}
 
-impl Stored {
-    /// Reads the manifest and checks it as on the way in.
-    ///
-    /// # Errors
-    /// What is wrong with it: the files may have been changed behind the server's back.
-    pub fn manifest(&self) -> Result<Manifest, PackageError> {
-        read_manifest(&self.dir)
+    /// Of the files of a folder, in order.
+    fn of_all(objects: &[ObjectMeta]) -> Self {
+        let line = |object: &ObjectMeta| format!("{} {}\n", object.location, Self::of(object).0);
+        let lines: String = objects.iter().map(line).collect();
+        Self(crate::record::digest_of(lines.as_bytes()).to_string())
     }
 }
 
-fn read_manifest(dir: &Path) -> Result<Manifest, PackageError> {
-    let file = dir.join(MANIFEST_FILE);
-    if fs::metadata(&file).is_ok_and(|metadata| metadata.len() > MAX_MANIFEST) {
-        let reason = format!("it is larger than {}", ByteSize(MAX_MANIFEST));
-        return Err(PackageError::Manifest { reason });
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
-    let text = match fs::read(&file) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-            return Err(PackageError::NoManifest);
-        }
-        read => read.map_err(PackageError::io("read", &file))?,
-    };
-    let text = String::from_utf8(text)
-        .map_err(|error| PackageError::Manifest { reason: format!("it is not UTF-8 text: {error}") })?;
-    let manifest = Manifest::parse(&text)?;
-    let missing = manifest.files().find(|(_, path)| !dir.join(path).is_file());
-    if let Some((field, path)) = missing {
-        return Err(PackageError::MissingFile { field, file: path.to_string() });
+}
+
+/// Removes a folder of empty folders.
+fn remove_empty(dir: &std::path::Path) {
+    if let Ok(entries) = fs::read_dir(dir) {
+        entries.flatten().for_each(|entry| remove_empty(&entry.path()));
+        // Fails where there is a file, and may.
+        let _ = fs::remove_dir(dir);
     }
-    Ok(manifest)
 }
 
-fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, PackageError> {
-    fs::read_dir(dir)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(PackageError::io("list", dir))
-}
-
-fn file_name(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()
-}
-
-fn sync_dir(dir: &Path) -> Result<(), PackageError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(PackageError::io("sync", dir))
+/// Work that blocks on files.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PackageError> + Send + 'static,
+) -> Result<T, PackageError> {
+    let ended = |error| PackageError::io("finish work on", "")(io::Error::other(error));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ended(error)))
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    const LIMITS: ArchiveLimits = ArchiveLimits { size: bytesize::ByteSize::mib(1), entries: 16 };
-
-    fn stage(store: &Store, version: &str) -> Staged {
-        let staged = store.stage().unwrap();
-        let manifest = format!(
-            "[model]\nname = 'm'\nversion = '{version}'\n[[graph]]\nname = 'g'\nfile = 'g.onnx'\nencoding = 'onnx'\n"
-        );
-        let mut builder = tar::Builder::new(File::create(staged.archive()).unwrap());
-        for (name, data) in [("model.toml", manifest.as_bytes()), ("g.onnx", b"graph")] {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            builder.append_data(&mut header, name, data).unwrap();
-        }
-        builder.finish().unwrap();
-        staged
-    }
-
-    #[test]
-    fn packages_survive_and_are_never_overwritten() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::open(root.path()).unwrap();
-        let stored = store.commit(stage(&store, "2").verify(LIMITS).unwrap()).unwrap();
-        assert_eq!(fs::read(stored.dir.join("g.onnx")).unwrap(), b"graph");
-        let again = store.commit(stage(&store, "2").verify(LIMITS).unwrap()).unwrap_err();
-        assert!(matches!(again, PackageError::Exists { .. }));
-        drop(store);
-
-        let store = Store::open(root.path()).unwrap();
-        let listed = store.list().unwrap();
-        assert_eq!(listed.len(), 1);
-        assert_eq!(store.versions(&listed[0].name).unwrap().len(), 1);
-        assert!(listed[0].manifest().is_ok());
-        store.remove(&listed[0].name, listed[0].version).unwrap();
-        assert!(store.list().unwrap().is_empty());
-        assert!(read_dir(&store.staging()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn loose_files_are_a_package_of_the_name_asked_for() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::open(root.path()).unwrap();
-        let (name, version) = ("m".parse().unwrap(), "7".parse().unwrap());
-        let verify = |files: &[(&str, &str)]| {
-            let files = files
-                .iter()
-                .map(|(path, data)| (path.parse().unwrap(), Bytes::copy_from_slice(data.as_bytes())))
-                .collect();
-            store.stage().unwrap().verify_files(&files, (&name, version), LIMITS)
-        };
-        let package = verify(&[("model.onnx", "graph"), ("more/labels.txt", "x")]).unwrap();
-        assert_eq!(fs::read(package.dir().join("more/labels.txt")).unwrap(), b"x");
-        assert_eq!(package.manifest().graphs[0].file.as_str(), "model.onnx");
-        drop(package);
-        let manifest = "[model]\nname = 'm'\nversion = '8'\nplugin = 'p.wasm'\n";
-        for (files, expected) in [
-            (
-                &[("model.toml", manifest), ("p.wasm", "")][..],
-                "is 'm' version 8; the request names 'm' version 7",
-            ),
-            (&[("model.toml", manifest)], "names 'p.wasm', which the package does not hold"),
-            (&[("a", "x"), ("a/b", "y")], "'a/b' is refused: a file of the package"),
-            (&[("a", &"x".repeat(2 << 20))], "larger than the limit"),
-        ] {
-            let error = verify(files).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-        assert!(read_dir(&store.staging()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn leftovers_are_cleared_and_a_second_server_is_refused() {
-        let root = tempfile::tempdir().unwrap();
-        let store = Store::open(root.path()).unwrap();
-        std::mem::forget(stage(&store, "1"));
-        for file in ["staging/file", "models/file"] {
-            fs::write(root.path().join(file), "").unwrap();
-        }
-        assert!(matches!(Store::open(root.path()), Err(PackageError::Locked { .. })));
-        drop(store);
-        let store = Store::open(root.path()).unwrap();
-        assert!(read_dir(&store.staging()).unwrap().is_empty());
-        assert!(store.list().unwrap().is_empty());
-    }
-}
+mod tests;

@@ -1,30 +1,56 @@
-//! What the server has: each model's versions and the state that each is in.
+//! What the server has: each model's versions and the state that each is in, and how traffic is led to them.
 //!
 //! Contract: readers take a snapshot without a lock; the repository's task swaps in a changed copy. Cost: a change copies
-//! the maps (of pointers), a lookup is two map look-ups.
+//! the outer map (of pointers) and the versions of one model, a lookup is two map look-ups.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Version};
 
 use crate::ReadyModel;
+use crate::stats::Counters;
+use crate::traffic::{Route, Traffic};
 
 /// The state of a version, as the model repository extension names it.
 #[derive(Clone)]
 pub(crate) enum Entry {
     Loading,
     Ready(Arc<ReadyModel>),
+    /// Out of memory, and loaded when it is asked.
+    Idle(Arc<Idle>),
     /// Taken out of service. The calls that it has hold what is left of it.
-    Unloaded(Weak<ReadyModel>),
+    Unloaded {
+        last: Weak<ReadyModel>,
+        why: Why,
+    },
     Unavailable {
         reason: String,
     },
 }
 
-/// Why a version that was taken out of service is not ready, in Triton's word.
-const UNLOADED: &str = "unloaded";
+/// A version that is loaded when it is asked.
+#[derive(Default)]
+pub(crate) struct Idle {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) since: Option<SystemTime>,
+    /// The bytes that it took up when it was loaded last.
+    pub(crate) memory: Option<u64>,
+}
+
+/// What the index says of a version that is ready and not in memory.
+const LOADS_WHEN_ASKED: &str = "loads when it is asked";
+
+/// Why a version is out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Somebody said so. It comes back when somebody says so.
+    Asked,
+    /// The model's policy does not select it.
+    Policy,
+}
 
 /// The state of a version, without what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +59,8 @@ pub enum State {
     Loading,
     /// It answers requests.
     Ready,
+    /// It is loaded, and answers, when the first request comes.
+    Idle,
     /// It is out of service, and finishes the calls that it has.
     Unloading,
     /// It did not load, or is out of service.
@@ -48,11 +76,26 @@ pub struct IndexEntry {
     pub version: Version,
     /// Its state.
     pub state: State,
-    /// Why it is not ready; empty where it is.
+    /// Why it is not ready; empty where it is, unless something is wrong with what the store holds of it now.
     pub reason: String,
 }
 
-type Models = BTreeMap<ModelName, BTreeMap<Version, Entry>>;
+/// A model's versions.
+#[derive(Clone, Default)]
+pub(crate) struct Model {
+    pub(crate) versions: BTreeMap<Version, Entry>,
+    /// What is wrong with what the store holds, of versions that serve what it held before.
+    pub(crate) complaints: BTreeMap<Version, String>,
+    pub(crate) route: Arc<Route>,
+}
+
+type Models = BTreeMap<ModelName, Arc<Model>>;
+
+/// What was found of a version that can be asked.
+pub(crate) enum Found {
+    Ready(Arc<ReadyModel>),
+    Idle(Version),
+}
 
 #[derive(Default)]
 pub(crate) struct Catalog {
@@ -60,98 +103,178 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The version asked for, else the greatest that is ready.
-    pub(crate) fn get(&self, model: &ModelRef) -> Result<Arc<ReadyModel>, Error> {
+    /// The version asked for; else one that the model's traffic is led to, and where nothing is said about that the greatest
+    /// that can be asked.
+    pub(crate) fn get(&self, model: &ModelRef) -> Result<Found, Error> {
         let models = self.models.load();
-        let versions = models.get(&model.name).ok_or_else(|| unknown(model, None))?;
-        let entry = match model.version {
-            Some(version) => versions.get(&version).ok_or_else(|| unknown(model, Some(versions)))?,
-            None => versions
-                .values()
-                .rev()
-                .find(|entry| matches!(entry, Entry::Ready(_)))
-                .or_else(|| versions.values().next_back())
-                .ok_or_else(|| unknown(model, None))?,
+        let Model { versions, route, .. } = &**models.get(&model.name).ok_or_else(|| unknown(model, None))?;
+        let (version, entry) = match model.version {
+            Some(version) => (version, versions.get(&version).ok_or_else(|| unknown(model, Some(versions)))?),
+            None => choose(versions, route).ok_or_else(|| unknown(model, None))?,
         };
         match entry {
-            Entry::Ready(ready) => Ok(Arc::clone(ready)),
+            Entry::Ready(ready) => Ok(Found::Ready(Arc::clone(ready))),
+            Entry::Idle(_) => Ok(Found::Idle(version)),
             Entry::Loading => Err(unavailable(format!("model {model} is still loading; try again later"))),
-            Entry::Unloaded(_) => Err(out_of_service(model)),
-            Entry::Unavailable { reason } => {
-                Err(unavailable(format!("model {model} is not ready: {reason}")))
-            }
+            Entry::Unloaded { why, .. } => Err(out_of_service(model, *why)),
+            Entry::Unavailable { reason } => Err(not_ready(model, reason)),
         }
     }
 
-    /// The versions of a model that are ready.
-    pub(crate) fn ready_versions(&self, name: &ModelName) -> Vec<Version> {
-        let models = self.models.load();
-        let versions = models.get(name).into_iter().flatten();
-        versions.filter(|(_, entry)| matches!(entry, Entry::Ready(_))).map(|(version, _)| *version).collect()
+    /// How traffic is led to a model's versions.
+    pub(crate) fn route(&self, name: &ModelName) -> Option<Arc<Route>> {
+        self.models.load().get(name).map(|model| Arc::clone(&model.route))
     }
 
-    /// All versions that are ready.
+    /// The version that keeps a sequence.
+    pub(crate) fn keeper(&self, name: &ModelName, id: &vespid_types::SequenceId) -> Option<Arc<ReadyModel>> {
+        let models = self.models.load();
+        let entries = models.get(name)?.versions.values();
+        entries.filter_map(ready).find(|model| model.keeps(id)).cloned()
+    }
+
+    /// The versions of a model that can be asked.
+    pub(crate) fn ready_versions(&self, name: &ModelName) -> Vec<Version> {
+        let models = self.models.load();
+        let versions = models.get(name).into_iter().flat_map(|model| &model.versions);
+        versions.filter(|(_, entry)| entry.can_be_asked()).map(|(version, _)| *version).collect()
+    }
+
+    /// All versions that are loaded.
     pub(crate) fn ready(&self) -> Vec<Arc<ReadyModel>> {
         let models = self.models.load();
-        let ready = |entry: &Entry| match entry {
-            Entry::Ready(model) => Some(Arc::clone(model)),
-            _ => None,
+        models.values().flat_map(|model| model.versions.values()).filter_map(ready).cloned().collect()
+    }
+
+    /// The counters of all versions that can be asked, whether they are loaded or not.
+    pub(crate) fn counters(&self) -> Vec<(ModelName, Version, Entry)> {
+        let models = self.models.load();
+        let of = |(name, model): (&ModelName, &Arc<Model>)| {
+            let asked = model.versions.iter().filter(|(_, entry)| entry.can_be_asked());
+            asked.map(|(version, entry)| (name.clone(), *version, entry.clone())).collect::<Vec<_>>()
         };
-        models.values().flat_map(BTreeMap::values).filter_map(ready).collect()
+        models.iter().flat_map(of).collect()
     }
 
     /// What each version of a model is in.
     pub(crate) fn versions(&self, name: &ModelName) -> BTreeMap<Version, Entry> {
-        self.models.load().get(name).cloned().unwrap_or_default()
+        self.models.load().get(name).map(|model| model.versions.clone()).unwrap_or_default()
+    }
+
+    /// What a version is in.
+    pub(crate) fn entry(&self, name: &ModelName, version: Version) -> Option<Entry> {
+        self.models.load().get(name)?.versions.get(&version).cloned()
     }
 
     pub(crate) fn index(&self) -> Vec<IndexEntry> {
         let models = self.models.load();
-        let line = |name: &ModelName, version: &Version, entry: &Entry| {
-            let (state, reason) = match entry {
-                Entry::Loading => (State::Loading, String::new()),
-                Entry::Ready(_) => (State::Ready, String::new()),
-                Entry::Unloaded(last) if last.strong_count() > 0 => (State::Unloading, String::new()),
-                Entry::Unloaded(_) => (State::Unavailable, UNLOADED.to_owned()),
-                Entry::Unavailable { reason } => (State::Unavailable, reason.clone()),
+        let lines = |(name, model): (&ModelName, &Arc<Model>)| {
+            let line = |(version, entry): (&Version, &Entry)| {
+                let (state, reason) = entry.state();
+                let complaint = model.complaints.get(version).cloned();
+                IndexEntry {
+                    name: name.clone(),
+                    version: *version,
+                    state,
+                    reason: complaint.unwrap_or(reason),
+                }
             };
-            IndexEntry { name: name.clone(), version: *version, state, reason }
+            model.versions.iter().map(line).collect::<Vec<_>>()
         };
-        models
-            .iter()
-            .flat_map(|(name, versions)| {
-                versions.iter().map(move |(version, entry)| line(name, version, entry))
-            })
-            .collect()
+        models.iter().flat_map(lines).collect()
     }
 
-    /// Only the repository's task calls this: two writers could lose a change.
-    pub(crate) fn set(&self, name: &ModelName, version: Version, entry: Entry) {
+    /// Only the repository's task calls this: two writers could lose a change. `change` sees a copy of the model, an empty
+    /// one where it is not known; a model that has no versions afterwards is forgotten.
+    pub(crate) fn change<T>(&self, name: &ModelName, change: impl FnOnce(&mut Model) -> T) -> T {
         let mut models = Models::clone(&self.models.load());
-        models.entry(name.clone()).or_default().insert(version, entry);
-        self.models.store(Arc::new(models));
-    }
-
-    /// As [`Catalog::set`]. The version answers no more, but for the calls that it has.
-    pub(crate) fn unload(&self, name: &ModelName, version: Version) {
-        let last = match self.versions(name).get(&version) {
-            Some(Entry::Ready(model)) => Arc::downgrade(model),
-            Some(Entry::Unloaded(last)) => Weak::clone(last),
-            _ => Weak::new(),
-        };
-        self.set(name, version, Entry::Unloaded(last));
-    }
-
-    /// As [`Catalog::set`].
-    pub(crate) fn remove(&self, name: &ModelName, version: Version) {
-        let mut models = Models::clone(&self.models.load());
-        if let Some(versions) = models.get_mut(name) {
-            versions.remove(&version);
-            if versions.is_empty() {
-                models.remove(name);
-            }
+        let mut model = models.get(name).map(|model| Model::clone(model)).unwrap_or_default();
+        let changed = change(&mut model);
+        if model.versions.is_empty() {
+            models.remove(name);
+        } else {
+            models.insert(name.clone(), Arc::new(model));
         }
         self.models.store(Arc::new(models));
+        changed
+    }
+
+    /// As [`Catalog::change`].
+    pub(crate) fn set(&self, name: &ModelName, version: Version, entry: Entry) {
+        self.change(name, |model| {
+            model.complaints.remove(&version);
+            model.versions.insert(version, entry)
+        });
+    }
+
+    /// As [`Catalog::change`]. The version answers no more, but for the calls that it has.
+    pub(crate) fn unload(&self, name: &ModelName, version: Version, why: Why) {
+        let last = match self.entry(name, version) {
+            Some(Entry::Ready(model)) => Arc::downgrade(&model),
+            Some(Entry::Unloaded { last, .. }) => last,
+            _ => Weak::new(),
+        };
+        self.set(name, version, Entry::Unloaded { last, why });
+    }
+
+    /// As [`Catalog::change`].
+    pub(crate) fn remove(&self, name: &ModelName, version: Version) {
+        self.change(name, |model| {
+            model.complaints.remove(&version);
+            model.versions.remove(&version)
+        });
+    }
+
+    /// As [`Catalog::change`]. What counts shadow copies begins anew.
+    pub(crate) fn lead(&self, name: &ModelName, traffic: Traffic) {
+        self.change(name, |model| model.route = Arc::new(Route::new(traffic)));
+    }
+}
+
+fn ready(entry: &Entry) -> Option<&Arc<ReadyModel>> {
+    match entry {
+        Entry::Ready(model) => Some(model),
+        _ => None,
+    }
+}
+
+/// The version that a request is led to which names none; where none can be asked, the one that says why.
+fn choose<'a>(versions: &'a BTreeMap<Version, Entry>, route: &Route) -> Option<(Version, &'a Entry)> {
+    let entry = |version: Version| versions.get(&version).map(|entry| (version, entry));
+    let weighted = route.choose(|version| versions.get(&version).is_some_and(Entry::can_be_asked));
+    if let Some(version) = weighted {
+        return entry(version);
+    }
+    let greatest = versions.iter().rev().find(|(_, entry)| entry.can_be_asked());
+    let greatest = greatest.or_else(|| versions.iter().next_back());
+    greatest.map(|(version, entry)| (*version, entry))
+}
+
+impl Entry {
+    /// Whether a request is answered, be it after loading.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        matches!(self, Self::Ready(_) | Self::Idle(_))
+    }
+
+    fn state(&self) -> (State, String) {
+        match self {
+            Self::Loading => (State::Loading, String::new()),
+            Self::Ready(_) => (State::Ready, String::new()),
+            Self::Idle(_) => (State::Idle, LOADS_WHEN_ASKED.to_owned()),
+            Self::Unloaded { last, .. } if last.strong_count() > 0 => (State::Unloading, String::new()),
+            Self::Unloaded { why, .. } => (State::Unavailable, why.as_str().to_owned()),
+            Self::Unavailable { reason } => (State::Unavailable, reason.clone()),
+        }
+    }
+}
+
+impl Why {
+    /// The first in Triton's word.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "unloaded",
+            Self::Policy => "not among the versions that the model's policy selects",
+        }
     }
 }
 
@@ -159,13 +282,23 @@ fn unavailable(message: String) -> Error {
     Error::new(ErrorCode::Unavailable, message)
 }
 
+/// A version that did not load.
+pub(crate) fn not_ready(model: &ModelRef, reason: &str) -> Error {
+    unavailable(format!("model {model} is not ready: {reason}"))
+}
+
 /// Triton's clients know it by how it begins.
-fn out_of_service(model: &ModelRef) -> Error {
+fn out_of_service(model: &ModelRef, why: Why) -> Error {
     let ModelRef { name, .. } = model;
-    let message = format!(
-        "Request for unknown model: {model} has no available versions: it was taken out of service; load it with POST \
-         /v2/repository/models/{name}/load"
-    );
+    let reason = match why {
+        Why::Asked => {
+            format!("it was taken out of service; load it with POST /v2/repository/models/{name}/load")
+        }
+        Why::Policy => format!(
+            "it is not among the versions that the model's policy selects; see GET /v2/repository/models/{name}/traffic"
+        ),
+    };
+    let message = format!("Request for unknown model: {model} has no available versions: {reason}");
     Error::new(ErrorCode::NotFound, message)
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
+use vespid_engine::Callers;
 use vespid_types::{Deadline, End, Error, ErrorCode, Request, Response, Result, Stage, Timeline};
 
 use crate::model::{Pieces, ReadyModel, rows};
@@ -33,9 +34,10 @@ struct State {
 }
 
 impl Predictor {
-    /// Begins a request to `model`, which [`Predictor::model`] gave.
+    /// Begins a request to `model`, which [`Predictor::resolve`] gave.
     #[must_use]
     pub fn begin(&self, model: Arc<ReadyModel>, timeline: Timeline) -> Inference {
+        model.touch();
         let state = Mutex::new(State { rows: 0, end: End::Left });
         Inference(Arc::new(Ongoing { predictor: self.clone(), model, timeline: Arc::new(timeline), state }))
     }
@@ -94,16 +96,41 @@ impl Inference {
     pub async fn predict(&self, request: Request) -> Result<Response> {
         self.0.asked(&request);
         let answered = match self.0.predictor.admit() {
-            Ok(_room) => self.0.model.predict(request, 0, &self.0.timeline).await,
+            Ok(_room) => self.admitted(request).await,
             Err(error) => Err(error),
         };
         self.0.ended(answered)
     }
 
+    async fn admitted(&self, request: Request) -> Result<Response> {
+        let Ongoing { predictor, model, timeline, .. } = &*self.0;
+        let route = predictor.catalog().route(model.name());
+        let copy = route.as_ref().and_then(|route| route.copy(&request, model.version()));
+        let answered = match self.keeper(&request) {
+            Some(keeper) => keeper.predict(request, Callers::default(), timeline).await,
+            None => model.predict(request, Callers::default(), timeline).await,
+        };
+        if let Some(copy) = copy {
+            copy.send(predictor, &answered);
+        }
+        answered
+    }
+
+    /// The version that keeps the request's sequence, where the caller names none and it is not the one that was chosen for
+    /// this request. It is counted with the latter.
+    fn keeper(&self, request: &Request) -> Option<Arc<ReadyModel>> {
+        let sequence = request.sequence.as_ref().filter(|sequence| !sequence.start)?;
+        let Ongoing { predictor, model, .. } = &*self.0;
+        if request.model.version.is_some() || model.keeps(&sequence.id) {
+            return None;
+        }
+        predictor.catalog().keeper(model.name(), &sequence.id)
+    }
+
     /// The same for a request that a plugin makes. The call that led to it has been admitted, and so is this one with it.
-    pub(crate) async fn nested(&self, request: Request, depth: u8) -> Result<Response> {
+    pub(crate) async fn nested(&self, request: Request, callers: Callers) -> Result<Response> {
         self.0.asked(&request);
-        self.0.ended(self.0.model.predict(request, depth, &self.0.timeline).await)
+        self.0.ended(self.0.model.predict(request, callers, &self.0.timeline).await)
     }
 
     /// Has the model answer in as many responses as it has: one, unless it is [decoupled](ReadyModel::is_decoupled). Each is

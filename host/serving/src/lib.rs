@@ -6,18 +6,24 @@
 
 mod catalog;
 mod inference;
+mod memory;
 mod model;
 mod predictor;
 mod repository;
 mod sequences;
+mod shelf;
+mod sources;
 mod stats;
+mod traffic;
 
 pub use catalog::{IndexEntry, State};
 pub use inference::Inference;
-pub use model::ReadyModel;
-pub use predictor::{Predictor, PredictorOptions, ResponseStream};
-pub use repository::{Agreement, LoadOptions, Repository, RepositoryOptions};
+pub use model::{CaseReader, ReadyModel};
+pub use predictor::{Memory, Predictor, PredictorOptions, ResponseStream};
+pub use repository::{Agreement, Control, DEFAULT_POLL, LoadOptions, Loading, Repository, RepositoryOptions};
+pub use sources::Sources;
 pub use stats::{LATENCY_BOUNDS, Reason, Statistics, Times};
+pub use traffic::{Outcome, Shadow, ShadowCounts, Traffic};
 pub use vespid_engine::PluginUsage;
 pub use vespid_nn::RunTimes;
 pub use vespid_package::{

@@ -1,24 +1,26 @@
 //! A model that can be called, and how a package becomes one.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+mod build;
 
-use vespid_engine::{Call, Engine, EngineError, Peers, Plugin, PluginContext, PoolOptions, Responses};
-use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions, LoadedGraph};
-use vespid_package::{Batching, GraphManifest, Manifest, PackagePath, VersionPolicy};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use vespid_engine::{Call, Callers, Plugin, PluginUsage, Responses};
+use vespid_nn::{Graphs, LaneUsage, LoadedGraph};
+use vespid_package::{Manifest, Verified, VersionPolicy};
 use vespid_types::{
-    Deadline, Device, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
-    Result, Signature, Spent, Stage, Timeline, Version,
+    Deadline, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response, Result,
+    SequenceId, Signature, Spent, Stage, Timeline, Version,
 };
 
+use crate::memory::Charge;
 use crate::sequences::Sequences;
 use crate::stats::{Counters, Statistics};
 
-/// How long a plugin may take to describe itself, whatever its own limit.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
+pub use build::CaseReader;
+pub(crate) use build::{CompiledModel, Files, Workshop};
 
 /// A version of a model, compiled, loaded and described.
 pub struct ReadyModel {
@@ -36,8 +38,37 @@ pub struct ReadyModel {
     graphs: Graphs,
     /// Where requests belong to sequences.
     sequences: Option<Arc<Sequences>>,
-    counters: Counters,
+    counters: Arc<Counters>,
     since: SystemTime,
+    /// When it was last asked, in milliseconds since [`EPOCH`].
+    used: AtomicU64,
+    parts: Parts,
+    /// The package, where it is this one's alone, and its plugin reads files of it.
+    package: Option<Box<Verified>>,
+}
+
+/// What the uses of models are dated from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// What a model has in memory, some of it together with others.
+#[derive(Default)]
+struct Parts(Vec<Arc<dyn Weighed>>);
+
+/// A thing that is charged for.
+trait Weighed: Send + Sync {
+    fn bytes(&self) -> u64;
+}
+
+/// A thing and its charge, for as long as anyone has it.
+struct Part<T> {
+    thing: T,
+    charge: Charge,
+}
+
+impl<T: Send + Sync> Weighed for Part<T> {
+    fn bytes(&self) -> u64 {
+        self.charge.bytes()
+    }
 }
 
 type Labels = BTreeMap<String, Vec<String>>;
@@ -45,163 +76,6 @@ type Labels = BTreeMap<String, Vec<String>>;
 enum Body {
     Plugin(Plugin),
     Native(LoadedGraph),
-}
-
-/// A package whose code is compiled and whose graphs are loaded, not yet described: the step before [`ReadyModel`].
-pub(crate) struct CompiledModel {
-    manifest: Manifest,
-    platform: String,
-    labels: Labels,
-    body: Body,
-    graphs: Graphs,
-}
-
-impl CompiledModel {
-    /// Compiles the plugin and loads the graphs of the package in `dir`. Blocks.
-    pub(crate) fn build(
-        engine: &Engine,
-        backends: &Backends,
-        mut manifest: Manifest,
-        dir: &Path,
-        peers: Arc<dyn Peers>,
-    ) -> Result<Self> {
-        let sources = manifest.graphs.iter().map(|graph| graph_source(graph, dir)).collect::<Result<_>>()?;
-        let graphs = Graphs::load(backends, sources)?;
-        let first = manifest.graphs.first().and_then(|graph| graphs.get(&graph.name).ok()).cloned();
-        let (body, platform) = match (&manifest.plugin, graphs.single()) {
-            (Some(file), _) => {
-                let code = read(&dir.join(file))?;
-                let context = PluginContext {
-                    model: manifest.name.clone(),
-                    version: manifest.version,
-                    written: Signature { inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone() },
-                    graphs: graphs.clone(),
-                    config: manifest.config.clone(),
-                    memory_limit: manifest.limits.memory,
-                    instances: PoolOptions {
-                        warm: manifest.instances.warm,
-                        max_calls: manifest.instances.max_calls,
-                    },
-                    snapshot: manifest.instances.snapshot.then_some(DESCRIBE_TIMEOUT),
-                    granted_models: manifest.granted_models.clone(),
-                    peers: Some(peers),
-                };
-                let plugin = Plugin::compile(engine, &code, context)?;
-                if manifest.sequences.is_some() && !plugin.can_be_held() {
-                    let reason = "[sequences]: a command runs once and keeps nothing: leave it out, or write a component";
-                    return Err(Error::invalid(reason));
-                }
-                let platform = first
-                    .map_or("vespid_plugin".to_owned(), |graph| format!("vespid_plugin_{}", runner(&graph)));
-                (Body::Plugin(plugin), platform)
-            }
-            (None, Some(graph)) => {
-                let encoding = manifest.graphs.first().map_or("", |graph| graph.encoding.as_str());
-                (Body::Native(graph.clone()), format!("{encoding}_{}", runner(graph)))
-            }
-            (None, None) => return Err(Error::internal("a package without plugin has not one graph")),
-        };
-        for graph in &mut manifest.graphs {
-            fill_in(graph, &graphs)?;
-        }
-        let labels = read_labels(&manifest, dir)?;
-        Ok(Self { manifest, platform, labels, body, graphs })
-    }
-
-    /// Finds out the signature, which runs a plugin for the first time.
-    pub(crate) async fn describe(self) -> Result<ReadyModel> {
-        let Self { manifest, platform, labels, body, graphs } = self;
-        let described = match &body {
-            Body::Plugin(plugin) => {
-                plugin.describe(Deadline::after(DESCRIBE_TIMEOUT)).await.map_err(undescribed)?
-            }
-            Body::Native(graph) => graph.lane.signature().clone(),
-        };
-        let written = Signature { inputs: manifest.inputs.clone(), outputs: manifest.outputs.clone() };
-        if written != Signature::default() && written != described {
-            return Err(Error::invalid(format!(
-                "[[input]] and [[output]] of model.toml say {written:?}; the model itself says {described:?}"
-            )));
-        }
-        if let Some(output) = labels.keys().find(|output| described.output(output).is_none()) {
-            return Err(Error::invalid(format!(
-                "[labels] names output '{output}', which the model does not have"
-            )));
-        }
-        let counters = Counters::default();
-        Ok(ReadyModel {
-            name: manifest.name.clone(),
-            version: manifest.version,
-            signature: described,
-            timeout: manifest.limits.timeout,
-            sequences: manifest.sequences.map(Sequences::new),
-            manifest,
-            overridden: None,
-            platform,
-            labels,
-            body,
-            graphs,
-            counters,
-            since: SystemTime::now(),
-        })
-    }
-}
-
-/// Writes into the manifest what was chosen where it leaves the choice.
-fn fill_in(graph: &mut GraphManifest, graphs: &Graphs) -> Result<()> {
-    let LoadedGraph { lane, backend, device } = graphs.get(&graph.name)?;
-    graph.backend = Some(*backend);
-    graph.device = *device;
-    graph.batching.max_rows = Some(lane.max_rows());
-    Ok(())
-}
-
-/// What keeps a plugin from describing itself is the package's fault, unless there was no room to ask it.
-fn undescribed(error: EngineError) -> Error {
-    let code = match error.code() {
-        ErrorCode::Unavailable => ErrorCode::Unavailable,
-        _ => ErrorCode::InvalidArgument,
-    };
-    Error::new(code, format!("the plugin does not describe itself: {error}")).with_source(error)
-}
-
-fn graph_source(graph: &GraphManifest, dir: &Path) -> Result<GraphSource> {
-    let Batching { queue_limit, max_rows, preferred_rows, max_delay } = graph.batching;
-    Ok(GraphSource {
-        name: graph.name.clone(),
-        data: read(&dir.join(&graph.file))?.into(),
-        weights: graph.weights.as_ref().map(|file| read(&dir.join(file))).transpose()?.map(Into::into),
-        encoding: graph.encoding,
-        backend: graph.backend,
-        device: graph.device,
-        provider: graph.provider,
-        threads: graph.threads,
-        instances: graph.instances,
-        lane: LaneOptions { queue_limit, max_rows, preferred_rows, max_delay },
-    })
-}
-
-/// What runs a graph, and where, unless that is the processor.
-fn runner(graph: &LoadedGraph) -> String {
-    match graph.device {
-        Device::Gpu(_) => format!("{}_{}", graph.backend, graph.device),
-        Device::Cpu | Device::Auto => graph.backend.to_string(),
-    }
-}
-
-/// Reads the files that `[labels]` names: a line each.
-fn read_labels(manifest: &Manifest, dir: &Path) -> Result<Labels> {
-    let one = |(output, file): (&String, &PackagePath)| {
-        let text = String::from_utf8(read(&dir.join(file))?).map_err(|error| {
-            Error::invalid(format!("[labels] {output}: {file} is not UTF-8 text: {error}"))
-        })?;
-        Ok((output.clone(), text.lines().map(str::to_owned).collect()))
-    };
-    manifest.labels.iter().map(one).collect()
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).map_err(|error| Error::internal("a file of the package cannot be read").with_source(error))
 }
 
 impl ReadyModel {
@@ -259,14 +133,81 @@ impl ReadyModel {
         self
     }
 
+    /// The same, of a package that is in no store: its folder is there as long as this needs it.
+    pub(crate) fn out_of(mut self, package: Verified) -> Self {
+        self.package = self.manifest.grants.folder.is_some().then(|| Box::new(package));
+        self
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        let plugin = match &self.body {
+        Statistics { memory: Some(self.memory()), ..self.counters.read(self.lanes(), self.plugin_usage()) }
+    }
+
+    fn lanes(&self) -> Option<LaneUsage> {
+        (!self.graphs.is_empty()).then(|| self.graphs.usage())
+    }
+
+    fn plugin_usage(&self) -> Option<PluginUsage> {
+        match &self.body {
             Body::Plugin(plugin) => Some(plugin.usage()),
             Body::Native(_) => None,
-        };
-        self.counters.read((!self.graphs.is_empty()).then(|| self.graphs.usage()), plugin)
+        }
+    }
+
+    /// The bytes of memory that it takes up: code, graphs, and instances that are kept. What it shares with other models
+    /// is in it as a whole.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.parts.0.iter().map(|part| part.bytes()).sum::<u64>() + self.idle_memory()
+    }
+
+    /// The bytes that would be free without it: what others share is not.
+    pub(crate) fn own_memory(&self) -> u64 {
+        let own = self.parts.0.iter().filter(|part| Arc::strong_count(part) == 1);
+        own.map(|part| part.bytes()).sum::<u64>() + self.idle_memory()
+    }
+
+    /// The bytes of instances of its plugin that are kept and idle.
+    #[must_use]
+    pub fn idle_memory(&self) -> u64 {
+        match &self.body {
+            Body::Plugin(plugin) => plugin.idle_memory(),
+            Body::Native(_) => 0,
+        }
+    }
+
+    /// What counts its requests, for whoever comes in its place.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// The same, counting on where another left off.
+    pub(crate) fn counting(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = counters;
+        self
+    }
+
+    /// Notes that it is asked.
+    pub(crate) fn touch(&self) {
+        let now = u64::try_from(EPOCH.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    /// When it was last asked: the greater, the later.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether it can be dropped and loaded again without anyone noticing but by the time that it takes.
+    pub(crate) fn can_be_loaded_again(&self) -> bool {
+        self.overridden.is_none() && self.sequences.as_ref().is_none_or(|sequences| sequences.is_empty())
+    }
+
+    /// Whether it keeps an open sequence of that id.
+    pub(crate) fn keeps(&self, id: &SequenceId) -> bool {
+        self.sequences.as_ref().is_some_and(|sequences| sequences.contains(id))
     }
 
     /// Counts a request of `rows` rows that has ended.
@@ -284,11 +225,11 @@ impl ReadyModel {
         }
     }
 
-    /// Checks, runs and checks again. `depth` counts the models that led to this call.
+    /// Checks, runs and checks again. `callers` are the models that led to this call.
     pub(crate) async fn predict(
         &self,
         request: Request,
-        depth: u8,
+        callers: Callers,
         timeline: &Arc<Timeline>,
     ) -> Result<Response> {
         let deadline = self.check(&request)?;
@@ -296,7 +237,7 @@ impl ReadyModel {
         let (outputs, parameters) = match &self.body {
             Body::Plugin(plugin) => {
                 let sequence = request.sequence.clone();
-                let call = call(request, deadline, depth, timeline);
+                let call = call(request, deadline, callers, timeline);
                 let answer = match (&self.sequences, &sequence) {
                     (Some(sequences), Some(sequence)) => sequences.call(plugin, sequence, call).await?,
                     _ => plugin.call(call).await?,
@@ -323,7 +264,7 @@ impl ReadyModel {
         let Body::Plugin(plugin) = &self.body else {
             return Err(Error::internal("a graph has one response"));
         };
-        let responses = plugin.stream(call(request, deadline, 0, timeline)).await?;
+        let responses = plugin.stream(call(request, deadline, Callers::default(), timeline)).await?;
         Ok(Pieces { responses: Some(responses), id, requested, deadline, model: self })
     }
 
@@ -399,6 +340,13 @@ impl ReadyModel {
     }
 }
 
+impl Drop for ReadyModel {
+    fn drop(&mut self) {
+        // The counters may go on without it.
+        self.counters.keep(self.lanes(), self.plugin_usage());
+    }
+}
+
 /// An answer in pieces.
 pub(crate) struct Pieces {
     model: Arc<ReadyModel>,
@@ -434,10 +382,10 @@ pub(crate) fn rows(request: &Request) -> u64 {
     request.inputs.first().and_then(|input| input.tensor.shape().first()).copied().unwrap_or(1)
 }
 
-fn call(request: Request, deadline: Deadline, depth: u8, timeline: &Arc<Timeline>) -> Call {
+fn call(request: Request, deadline: Deadline, callers: Callers, timeline: &Arc<Timeline>) -> Call {
     let Request { id, parameters, inputs, outputs, priority, sequence, .. } = request;
     let timeline = Arc::clone(timeline);
-    Call { id, deadline, priority, depth, inputs, outputs, parameters, sequence, timeline }
+    Call { id, deadline, priority, callers, inputs, outputs, parameters, sequence, timeline }
 }
 
 async fn compute(

@@ -3,16 +3,20 @@
 //! Contract: a request is refused at the door where too many are in flight; it is answered by the version that was ready
 //! when it came, even if that is removed meanwhile. Dropping the future ends the work that can still be ended.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::SystemTime;
 
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vespid_engine::Peers;
+use vespid_engine::{Callers, Peers};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
-use crate::catalog::{Catalog, IndexEntry};
+use crate::catalog::{Catalog, Entry, Found, IndexEntry};
 use crate::model::ReadyModel;
+use crate::stats::Statistics;
+use crate::traffic::ShadowCounts;
 
 /// What a [`Predictor`] is made from.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,30 @@ struct Inner {
     catalog: Catalog,
     in_flight: Arc<Semaphore>,
     max_in_flight: usize,
+    loader: OnceLock<Box<dyn Loader>>,
+    since: SystemTime,
 }
+
+/// What loads a version that is loaded when it is asked. It does not keep the predictor alive.
+pub(crate) trait Loader: Send + Sync {
+    /// Loads it, once for all who ask meanwhile.
+    fn wake(&self, name: ModelName, version: Version) -> Waking;
+
+    /// What loaded models take up.
+    fn memory(&self) -> Memory;
+}
+
+/// What loaded models take up, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All of them together.
+    pub used: u64,
+    /// How much they may; none where nothing is said.
+    pub budget: Option<u64>,
+}
+
+/// A load that others wait for too.
+pub(crate) type Waking = Pin<Box<dyn Future<Output = Result<Arc<ReadyModel>>> + Send>>;
 
 impl Predictor {
     /// A predictor without models.
@@ -44,18 +71,66 @@ impl Predictor {
             catalog: Catalog::default(),
             in_flight: Arc::new(Semaphore::new(max_in_flight)),
             max_in_flight,
+            loader: OnceLock::new(),
+            since: SystemTime::now(),
         }))
     }
 
-    /// The model asked for; without a version the greatest that is ready.
+    /// The model asked for, which is loaded first where it is not; without a version the one that the model's traffic is led
+    /// to, or the greatest. Who waits for a load counts as a request in flight. Dropping the future does not end the load.
     ///
     /// # Errors
-    /// `NOT_FOUND`, or `UNAVAILABLE` where it is loading or did not load.
-    pub fn model(&self, model: &ModelRef) -> Result<Arc<ReadyModel>> {
-        self.0.catalog.get(model)
+    /// `NOT_FOUND`; `UNAVAILABLE` where it is loading, does not load, or too many requests are in flight.
+    pub async fn resolve(&self, model: &ModelRef) -> Result<Arc<ReadyModel>> {
+        loop {
+            let version = match self.catalog().get(model)? {
+                Found::Ready(ready) => return Ok(ready),
+                Found::Idle(version) => version,
+            };
+            let _room = self.admit()?;
+            match self.wake(model.name.clone(), version).await {
+                // One that the caller did not name and that cannot be loaded is not in the way of those that can.
+                Err(_) if model.version.is_none() && !self.can_be_asked(&model.name, version) => {}
+                woken => return woken,
+            }
+        }
     }
 
-    /// The versions of a model that are ready, in order.
+    /// Loads a version that is loaded when it is asked.
+    async fn wake(&self, name: ModelName, version: Version) -> Result<Arc<ReadyModel>> {
+        match self.0.loader.get() {
+            Some(loader) => loader.wake(name, version).await,
+            None => Err(Error::internal("a model is to be loaded, and nothing loads models")),
+        }
+    }
+
+    fn can_be_asked(&self, name: &ModelName, version: Version) -> bool {
+        self.catalog().entry(name, version).is_some_and(|entry| entry.can_be_asked())
+    }
+
+    /// Sees whether the model can be asked, without loading it.
+    ///
+    /// # Errors
+    /// As [`Predictor::resolve`].
+    pub fn check(&self, model: &ModelRef) -> Result<()> {
+        self.catalog().get(model).map(drop)
+    }
+
+    /// The model asked for, if it is loaded.
+    ///
+    /// # Errors
+    /// As [`Predictor::resolve`]; `UNAVAILABLE` where it is not loaded.
+    pub fn model(&self, model: &ModelRef) -> Result<Arc<ReadyModel>> {
+        match self.catalog().get(model)? {
+            Found::Ready(ready) => Ok(ready),
+            Found::Idle(_) => {
+                let message = format!("model {model} is not loaded: it is when the first request comes");
+                Err(Error::new(ErrorCode::Unavailable, message))
+            }
+        }
+    }
+
+    /// The versions of a model that can be asked, in order.
     #[must_use]
     pub fn ready_versions(&self, name: &ModelName) -> Vec<Version> {
         self.0.catalog.ready_versions(name)
@@ -67,13 +142,54 @@ impl Predictor {
         self.0.catalog.index()
     }
 
-    /// The versions that are ready, in order.
+    /// The versions that are loaded, in order.
     #[must_use]
     pub fn ready(&self) -> Vec<Arc<ReadyModel>> {
         self.0.catalog.ready()
     }
 
-    /// Answers `request` with `model`, which [`Predictor::model`] gave. Who has a body to decode and one to encode begins with
+    /// What every version that can be asked has counted, in order, whether it is loaded or not.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<(ModelName, Version, Statistics)> {
+        let read = |(name, version, entry)| match entry {
+            Entry::Ready(model) => Some((name, version, model.statistics())),
+            Entry::Idle(idle) => Some((name, version, idle.counters.read(None, None))),
+            _ => None,
+        };
+        self.catalog().counters().into_iter().filter_map(read).collect()
+    }
+
+    /// What loaded models take up together.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.0.loader.get().map(|loader| loader.memory()).unwrap_or_default()
+    }
+
+    /// What came of the copies of requests that shadow versions got.
+    #[must_use]
+    pub fn shadows(&self) -> Vec<ShadowCounts> {
+        let names: BTreeSet<ModelName> = self.index().into_iter().map(|entry| entry.name).collect();
+        let of = |name: &ModelName| self.catalog().route(name)?.counts(name);
+        names.iter().filter_map(of).collect()
+    }
+
+    /// When a model became ready, of the version that a request without one is led to.
+    ///
+    /// # Errors
+    /// As [`Predictor::check`].
+    pub fn since(&self, name: &ModelName) -> Result<SystemTime> {
+        let model = ModelRef { name: name.clone(), version: None };
+        let idle = |version| match self.catalog().entry(name, version) {
+            Some(Entry::Idle(idle)) => idle.since,
+            _ => None,
+        };
+        Ok(match self.catalog().get(&model)? {
+            Found::Ready(model) => model.since(),
+            Found::Idle(version) => idle(version).unwrap_or(self.0.since),
+        })
+    }
+
+    /// Answers `request` with `model`, which [`Predictor::resolve`] gave. Who has a body to decode and one to encode begins with
     /// [`Predictor::begin`], so that this is counted with the request.
     ///
     /// # Errors
@@ -100,6 +216,18 @@ impl Predictor {
         })
     }
 
+    /// Answers a request that nobody waits for, and that is not counted among those in flight.
+    pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
+        let model = self.resolve(&request.model).await?;
+        self.begin(model, Timeline::default()).nested(request, Callers::default()).await
+    }
+
+    /// Says what loads models that are not.
+    pub(crate) fn load_with(&self, loader: Box<dyn Loader>) {
+        // Once: a predictor has one repository.
+        let _ = self.0.loader.set(loader);
+    }
+
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.0.catalog
     }
@@ -116,7 +244,7 @@ impl Peers for WeakPredictor {
     fn infer(
         &self,
         request: Request,
-        depth: u8,
+        callers: Callers,
         cause: &Arc<Timeline>,
     ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + '_>> {
         let timeline = cause.child();
@@ -126,8 +254,10 @@ impl Peers for WeakPredictor {
                 .upgrade()
                 .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the server is shutting down"))?;
             // The call that leads here has been admitted, and so is this one with it.
-            let model = inner.catalog.get(&request.model)?;
-            Predictor(inner).begin(model, timeline).nested(request, depth).await
+            let predictor = Predictor(inner);
+            let model = predictor.resolve(&request.model).await?;
+            callers.check(model.name(), model.version())?;
+            predictor.begin(model, timeline).nested(request, callers).await
         })
     }
 }

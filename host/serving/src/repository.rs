@@ -1,15 +1,24 @@
 //! The repository: packages come in, are compiled, become ready, are taken out of service and brought back, and go.
 //!
-//! Contract: one task owns the store and writes the catalog; [`Repository`] reaches it by a bounded channel. A package is
-//! received, verified, compiled and described before the task puts it in its place, and is in the catalog when it is: at
-//! no time is a half-made version visible. Cost: at most two packages compile at once, on blocking threads.
+//! Contract: one task writes the catalog; [`Repository`] reaches it by a bounded channel. A package is
+//! received, verified, compiled, described and warmed up before it is put in its place, and is in the catalog when it
+//! is: at no time is a half-made version visible, and one that fails leaves those that serve as they are. What changes
+//! one model comes one after the other. Where a [memory budget](RepositoryOptions::memory) is set, the version that was
+//! asked longest ago is dropped from memory when it is exceeded, and loaded again when it is asked. Cost: at most two
+//! packages compile at once, on blocking threads.
 
+mod follow;
+mod import;
 mod load;
+mod reconcile;
+mod residence;
 mod task;
+mod wake;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -20,15 +29,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use vespid_engine::Engine;
 use vespid_nn::Backends;
-use vespid_package::{ArchiveLimits, Manifest, PackageError, Staged, Store};
+use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store, Traffic, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
-use crate::model::{CompiledModel, ReadyModel};
+use crate::memory::Ledger;
+use crate::model::{CaseReader, CompiledModel, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
 
-use load::Turns;
+pub use follow::DEFAULT_POLL;
 pub use load::{Agreement, LoadOptions};
+use load::{Turns, run};
 use task::Command;
+use wake::{Waker, Wakings};
 
 const COMPILE_AT_ONCE: usize = 2;
 const COMMANDS_WAITING: usize = 64;
@@ -45,6 +57,64 @@ pub struct RepositoryOptions {
     pub backends: Backends,
     /// How large an uploaded package may be.
     pub max_package: ByteSize,
+    /// What models may reach outside of their sandboxes.
+    pub permissions: Permissions,
+    /// What reads the recorded cases that `[[warmup]]` names.
+    pub cases: CaseReader,
+    /// When the store's models are loaded.
+    pub loading: Loading,
+    /// How much memory loaded models may take up together; as much as they need where it is not said.
+    pub memory: Option<ByteSize>,
+    /// Which models of the store are served.
+    pub control: Control,
+}
+
+impl RepositoryOptions {
+    /// All models of the store are loaded at once, and take up what they need; packages may have 1 GiB.
+    #[must_use]
+    pub fn new(engine: Engine, backends: Backends, cases: CaseReader) -> Self {
+        Self {
+            engine,
+            backends,
+            max_package: ByteSize::gib(1),
+            permissions: Permissions::default(),
+            cases,
+            loading: Loading::default(),
+            memory: None,
+            control: Control::default(),
+        }
+    }
+}
+
+/// When models of the store are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loading {
+    /// When the server starts, or they are found.
+    #[default]
+    AtOnce,
+    /// When they are asked.
+    WhenAsked,
+}
+
+/// Which models of the store are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// All that are there at the start, and those that are uploaded.
+    #[default]
+    All,
+    /// All, and the store is looked at from time to time for what others have put there, changed and removed.
+    Poll(Duration),
+    /// These, and those that are uploaded or that a load is asked for.
+    Explicit(BTreeSet<ModelName>),
+}
+
+impl Control {
+    fn serves(&self, name: &ModelName) -> bool {
+        match self {
+            Self::All | Self::Poll(_) => true,
+            Self::Explicit(names) => names.contains(name),
+        }
+    }
 }
 
 /// The way to the repository's task. Clones lead to the same one.
@@ -56,40 +126,52 @@ pub struct Repository {
 
 struct Shared {
     store: Arc<Store>,
-    engine: Engine,
-    backends: Backends,
+    workshop: Arc<Workshop>,
+    ledger: Ledger,
     predictor: Predictor,
     limits: ArchiveLimits,
+    cases: CaseReader,
+    loading: Loading,
+    memory: Option<ByteSize>,
     compiling: Semaphore,
     /// Places of loads that are asked for, each with what it brought.
     loads: Arc<Semaphore>,
     loaded: AtomicBool,
     turns: Turns,
+    wakings: Wakings,
 }
 
 impl Repository {
-    /// Starts the task, which first loads what the store holds.
+    /// Starts the task, and loads what the store holds.
     ///
     /// # Errors
     /// Where the store cannot be listed.
-    pub fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
-        let RepositoryOptions { engine, backends, max_package } = options;
-        let stored = store.list()?;
-        let limits = ArchiveLimits { size: max_package, entries: 1024 };
+    pub async fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
+        let RepositoryOptions { engine, backends, max_package, permissions, cases, loading, memory, control } =
+            options;
+        let listed = store.list().await?;
+        let ledger = Ledger::default();
         let shared = Arc::new(Shared {
             store: Arc::new(store),
-            engine,
-            backends,
-            predictor,
-            limits,
+            workshop: Arc::new(Workshop::new(engine, backends, permissions, ledger.clone())),
+            ledger,
+            predictor: predictor.clone(),
+            limits: ArchiveLimits { size: max_package, entries: 1024 },
+            cases,
+            loading,
+            memory,
             compiling: Semaphore::new(COMPILE_AT_ONCE),
             loads: Arc::new(Semaphore::new(LOADS)),
             loaded: AtomicBool::new(false),
             turns: Turns::default(),
+            wakings: Wakings::default(),
         });
         let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
-        tokio::spawn(task::serve(Arc::clone(&shared), stored, inbox));
-        Ok(Self { commands, shared })
+        let repository = Self { commands, shared };
+        predictor.load_with(Box::new(Waker::of(&repository)));
+        tokio::spawn(task::serve(Arc::clone(&repository.shared), inbox));
+        follow::start(&repository, listed, control);
+        Ok(repository)
     }
 
     /// Whether what the store held at the start has been loaded, or found not to load.
@@ -104,7 +186,8 @@ impl Repository {
         self.shared.limits.size
     }
 
-    /// Takes a package in. When this returns, the version is ready and will survive a restart.
+    /// Takes a package in. When this returns, the version is ready and will survive a restart; unless the model's policy
+    /// does not select it, it answers from now on.
     ///
     /// # Errors
     /// What is wrong with the package; the repository is then as it was.
@@ -112,7 +195,7 @@ impl Repository {
     where
         S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
     {
-        if self.shared.store.contains(&name, version) {
+        if self.shared.store.contains(&name, version).await? {
             return Err(PackageError::Exists { name, version }.into());
         }
         let staged = self.receive(body).await?;
@@ -124,24 +207,86 @@ impl Repository {
             Ok(package)
         })
         .await?;
+        self.take_in(package).await
+    }
+
+    async fn take_in(&self, package: Verified) -> Result<()> {
+        let Manifest { name, version, .. } = package.manifest().clone();
         let ready = self
             .shared
-            .load(package.manifest().clone(), package.dir())
+            .load(package.manifest().clone(), files_of(&package))
             .await
             .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
-        let ready = Arc::new(ready);
-        let package = Box::new(package);
+        self.shared.check_fits(&ready)?;
+        let repository = self.clone();
+        run(async move { repository.put(package, ready).await }).await
+    }
+
+    /// Puts a package in its place, and into service.
+    async fn put(&self, package: Verified, ready: ReadyModel) -> Result<()> {
+        let Manifest { name, version, grants, .. } = package.manifest().clone();
         let _turn = self.shared.turns.take(&name).await;
-        self.ask(|reply| Command::Commit { package, ready, reply }).await
+        self.shared.store.commit(package).await?;
+        if grants.folder.is_none() {
+            let ready = Arc::new(ready);
+            return self.ask(|reply| Command::Committed { ready, reply }).await;
+        }
+        // One that reads files of its package is to read those that stay.
+        let versions = vec![version];
+        self.ask(|reply| Command::Found { name: name.clone(), versions, served: true, reply }).await?;
+        self.reconcile(&name).await
     }
 
     /// Removes a version. Requests that it is answering end first; new ones are refused from now on.
     ///
     /// # Errors
-    /// `NOT_FOUND`, or what the file system says.
+    /// `NOT_FOUND`, or what the store says.
     pub async fn remove(&self, name: ModelName, version: Version) -> Result<()> {
+        let repository = self.clone();
+        run(async move {
+            let _turn = repository.shared.turns.take(&name).await;
+            repository.shared.store.remove(&name, version).await?;
+            let versions = vec![version];
+            repository.ask(|reply| Command::Gone { name: name.clone(), versions, reply }).await?;
+            tracing::info!(model = %name, %version, "removed");
+            repository.reconcile(&name).await
+        })
+        .await
+    }
+
+    /// How a model's versions are served, and its traffic is led to them.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a model that the server does not know.
+    pub fn traffic(&self, name: &ModelName) -> Result<Traffic> {
+        let route = self.shared.predictor.catalog().route(name).ok_or_else(|| not_known(name))?;
+        Ok(route.traffic().clone())
+    }
+
+    /// Sets it, and keeps it in the store. When this returns, it is in effect: versions that it selects are ready, or loaded
+    /// when they are asked.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for the model, and for a version that it leads traffic to and does not serve; or what the store says; all
+    /// is then as it was. Where a version that it selects does not load, the others are served as it says.
+    pub async fn set_traffic(&self, name: ModelName, traffic: Traffic) -> Result<()> {
         let _turn = self.shared.turns.take(&name).await;
-        self.ask(|reply| Command::Remove { name, version, reply }).await
+        let versions = self.shared.predictor.catalog().versions(&name);
+        if versions.is_empty() {
+            return Err(not_known(&name));
+        }
+        let served = traffic.versions.among(versions.into_keys().collect());
+        if let Some(missing) = traffic.named().find(|version| !served.contains(version)) {
+            let message = format!(
+                "traffic: the model has no version {missing} among those that `versions` serves: upload it first, or name \
+                 another"
+            );
+            return Err(Error::new(ErrorCode::NotFound, message));
+        }
+        self.shared.store.put_document(&name, traffic.to_json().into()).await?;
+        let traffic = Box::new(traffic);
+        self.ask(|reply| Command::Lead { name: name.clone(), traffic, reply }).await?;
+        self.reconcile(&name).await
     }
 
     async fn receive<S>(&self, mut body: S) -> Result<Staged>
@@ -167,11 +312,18 @@ impl Repository {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
-        let stopped = || Error::new(ErrorCode::Unavailable, "the server is shutting down");
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        ask(&self.commands, command).await
     }
+}
+
+async fn ask<T>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+) -> Result<T> {
+    let stopped = || Error::new(ErrorCode::Unavailable, "the server is shutting down");
+    let (reply, answer) = oneshot::channel();
+    commands.send(command(reply)).await.map_err(|_| stopped())?;
+    answer.await.map_err(|_| stopped())?
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -180,16 +332,25 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
         .unwrap_or_else(|error| Err(Error::internal("a task failed").with_source(error)))
 }
 
+fn not_known(name: &ModelName) -> Error {
+    Error::new(ErrorCode::NotFound, format!("Request for unknown model: '{name}' is not found"))
+}
+
+fn files_of(package: &Verified) -> Files {
+    let digests = package.files().iter().map(|(path, (digest, _))| (path.clone(), *digest)).collect();
+    Files { dir: package.dir(), digests }
+}
+
 impl Shared {
-    async fn load(&self, manifest: Manifest, dir: PathBuf) -> Result<ReadyModel> {
+    /// Makes a package a model that can be called.
+    async fn load(&self, manifest: Manifest, files: Files) -> Result<ReadyModel> {
         let _turn = self
             .compiling
             .acquire()
             .await
             .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
-        let (engine, backends, peers) = (self.engine.clone(), self.backends.clone(), self.predictor.peers());
-        let compiled =
-            blocking(move || CompiledModel::build(&engine, &backends, manifest, &dir, peers)).await?;
-        compiled.describe().await
+        let (workshop, peers) = (Arc::clone(&self.workshop), self.predictor.peers());
+        let compiled = blocking(move || CompiledModel::build(&workshop, manifest, files, peers)).await?;
+        compiled.describe().await?.warm_up(self.cases).await
     }
 }

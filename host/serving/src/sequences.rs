@@ -55,6 +55,16 @@ impl Sequences {
         sequences
     }
 
+    /// Whether none is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Whether one of that id is open.
+    pub(crate) fn contains(&self, id: &SequenceId) -> bool {
+        self.lock().contains_key(id)
+    }
+
     /// Answers one request of a sequence.
     pub(crate) async fn call(&self, plugin: &Plugin, sequence: &Sequence, call: Call) -> Result<Answer> {
         let Sequence { id, start, end } = sequence;

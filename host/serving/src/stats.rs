@@ -1,4 +1,4 @@
-//! What a version of a model has done, counted since it was loaded.
+//! What a version of a model has done, counted since it was put into service, also where it was out of memory meanwhile.
 //!
 //! Contract: each request is counted once, when it ends: answered, or failed for one [`Reason`]; with it the time that it
 //! spent at each stage, which all together are never more than its whole time. Runs of graphs are counted by their lanes.
@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vespid_engine::PluginUsage;
@@ -132,6 +133,8 @@ pub struct Statistics {
     pub pending: u64,
     /// What the plugin has used up; none where there is no plugin.
     pub plugin: Option<PluginUsage>,
+    /// The bytes of memory that the model takes up, with what it shares with others; none where it is not loaded.
+    pub memory: Option<u64>,
 }
 
 impl Default for Statistics {
@@ -197,6 +200,37 @@ pub(crate) struct Counters {
     fail: Sums,
     failures: [AtomicU64; Reason::ALL.len()],
     latencies: [AtomicU64; LATENCIES],
+    past: Mutex<Past>,
+}
+
+/// What graphs and plugins have done that are not loaded any more.
+#[derive(Default)]
+struct Past {
+    runs: Option<BTreeMap<u64, RunTimes>>,
+    plugin: Option<PluginUsage>,
+}
+
+impl Past {
+    /// The sum of this and what is loaded now.
+    fn and(
+        &self,
+        lanes: Option<LaneUsage>,
+        plugin: Option<PluginUsage>,
+    ) -> (Option<LaneUsage>, Option<PluginUsage>) {
+        let lanes = match (&self.runs, lanes) {
+            (None, lanes) => lanes,
+            (Some(past), lanes) => {
+                let mut lanes = lanes.unwrap_or_default();
+                past.iter().for_each(|(rows, times)| lanes.runs.entry(*rows).or_default().add(*times));
+                Some(lanes)
+            }
+        };
+        let plugin = match (self.plugin, plugin) {
+            (Some(past), Some(plugin)) => Some(past.and(plugin)),
+            (past, plugin) => past.or(plugin),
+        };
+        (lanes, plugin)
+    }
 }
 
 impl Counters {
@@ -226,8 +260,21 @@ impl Counters {
         }
     }
 
+    /// Keeps what the lanes of a model's graphs have counted, and its plugin, which end now.
+    pub(crate) fn keep(&self, lanes: Option<LaneUsage>, plugin: Option<PluginUsage>) {
+        let mut past = self.past();
+        let (lanes, plugin) = past.and(lanes, plugin);
+        *past = Past { runs: lanes.map(|lanes| lanes.runs), plugin };
+    }
+
+    /// Nothing panics under the lock, so that a poisoned one is as good as any.
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The counters, beside what the lanes of the model's graphs count, where it has any, and its plugin.
     pub(crate) fn read(&self, lanes: Option<LaneUsage>, plugin: Option<PluginUsage>) -> Statistics {
+        let (lanes, plugin) = self.past().and(lanes, plugin);
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let success = self.success.read();
         let execution_count = match &lanes {
@@ -247,6 +294,7 @@ impl Counters {
             batches: runs,
             pending: waiting as u64,
             plugin,
+            memory: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! traced a look at one header. Left out on purpose: what is counted and measured, which is the serving core's business,
 //! and wire formats, which are `ingress`'s.
 
+mod density;
 mod exchange;
 mod log;
 mod machine;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use vespid_serving::Predictor;
 use vespid_types::{Error, ErrorCode, ModelName, Tag, Timeline};
 
+pub use density::AllocatorStats;
 pub use exchange::{Exchange, Subject};
 pub use log::{Log, LogChange, LogError, LogFormat, LogSettings};
 pub use sampling::{Change, DEFAULT_TRACE_RATE, TraceChange, TraceLevel, TraceSettings};
@@ -35,6 +37,8 @@ pub struct TelemetryOptions {
     pub trace: TraceSettings,
     /// The process's log, where its settings are to be changed.
     pub log: Option<Log>,
+    /// What tells of the process's allocator.
+    pub allocator: Option<AllocatorStats>,
 }
 
 /// Bytes of a caller's header that name a request in each of its lines.
@@ -68,10 +72,10 @@ impl Telemetry {
     /// # Errors
     /// Where traces cannot be sent to the endpoint.
     pub fn new(predictor: Predictor, options: TelemetryOptions) -> Result<Self, TelemetryError> {
-        let TelemetryOptions { otlp_endpoint, trace, log } = options;
+        let TelemetryOptions { otlp_endpoint, trace, log, allocator } = options;
         let traces = otlp_endpoint.as_deref().map(Traces::start).transpose()?;
         let trace = if traces.is_some() { trace } else { TraceSettings { level: TraceLevel::Off, ..trace } };
-        let (metrics, sampling) = (Metrics::new(predictor)?, Sampling::new(trace));
+        let (metrics, sampling) = (Metrics::new(predictor, allocator)?, Sampling::new(trace));
         Ok(Self(Arc::new(Inner { metrics, traces, sampling, log })))
     }
 

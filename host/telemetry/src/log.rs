@@ -69,6 +69,8 @@ type Boxed = Box<dyn Filter<Registry> + Send + Sync>;
 /// The running log.
 pub struct Log {
     filter: reload::Handle<Boxed, Registry>,
+    /// The filter where the environment has none.
+    otherwise: &'static str,
     /// As it was started.
     start: LogSettings,
     own: Mutex<Own>,
@@ -89,7 +91,15 @@ impl Log {
     /// # Errors
     /// Where that is no filter, or there is a log already.
     pub fn start(format: LogFormat) -> Result<Self, LogError> {
-        let filter = from_environment()?;
+        Self::start_with(format, DEFAULT)
+    }
+
+    /// The same with another filter where `VESPID_LOG` says nothing.
+    ///
+    /// # Errors
+    /// As [`Log::start`].
+    pub fn start_with(format: LogFormat, otherwise: &'static str) -> Result<Self, LogError> {
+        let filter = from_environment(otherwise)?;
         let start = settings_of(&filter);
         let (filter, handle) = reload::Layer::new(Box::new(filter) as Boxed);
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -105,7 +115,7 @@ impl Log {
                 registry.with(lines.with_filter(filter)).try_init()?;
             }
         }
-        Ok(Self { filter: handle, start, own: Mutex::default() })
+        Ok(Self { filter: handle, otherwise, start, own: Mutex::default() })
     }
 
     /// What is written now.
@@ -128,7 +138,7 @@ impl Log {
         change.verbose.apply(&mut changed.verbose);
         let settings = changed.over(self.start);
         // The environment's filter may tell targets apart, which the settings do not.
-        let filter = match from_environment() {
+        let filter = match from_environment(self.otherwise) {
             Ok(filter) if changed == Own::default() => Box::new(filter) as Boxed,
             _ => {
                 let filter = filter_fn(move |line| settings.write(line));
@@ -170,7 +180,7 @@ impl LogSettings {
         let own = || ["vespid", "plugin"].iter().any(|own| line.target().starts_with(own));
         match *line.level() {
             tracing::Level::ERROR => self.error,
-            tracing::Level::WARN => self.warning,
+            tracing::Level::WARN => self.warning && !line.target().starts_with(OUTBOUND),
             tracing::Level::INFO => self.info && !line.target().starts_with("ort"),
             tracing::Level::DEBUG => self.verbose >= 1 && own(),
             tracing::Level::TRACE => self.verbose >= 2 && own(),
@@ -180,13 +190,22 @@ impl LogSettings {
 
 /// What is written where nobody says it. ONNX Runtime tells at length of each graph that it loads.
 const DEFAULT: &str = "info,ort=warn";
+/// It warns of each request of a plugin that is none, as often as a plugin makes one: only for who asks for it by name.
+const OUTBOUND: &str = "wasmtime_wasi_http";
 const VARIABLE: &str = "VESPID_LOG";
 
-fn from_environment() -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {
-    if std::env::var_os(VARIABLE).is_none_or(|filter| filter.is_empty()) {
-        return Ok(EnvFilter::new(DEFAULT));
+fn from_environment(otherwise: &str) -> Result<EnvFilter, tracing_subscriber::filter::FromEnvError> {
+    let text = std::env::var(VARIABLE).unwrap_or_default();
+    let filter = if std::env::var_os(VARIABLE).is_none_or(|filter| filter.is_empty()) {
+        EnvFilter::new(otherwise)
+    } else {
+        let builder = EnvFilter::builder().with_env_var(VARIABLE);
+        builder.with_default_directive(LevelFilter::INFO.into()).from_env()?
+    };
+    match format!("{OUTBOUND}=off").parse() {
+        Ok(quiet) if !text.contains(OUTBOUND) => Ok(filter.add_directive(quiet)),
+        _ => Ok(filter),
     }
-    EnvFilter::builder().with_env_var(VARIABLE).with_default_directive(LevelFilter::INFO.into()).from_env()
 }
 
 /// The settings that come nearest to a filter.

@@ -11,6 +11,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use vespid_serving::{LATENCY_BOUNDS, Predictor, Statistics};
 
+use crate::density::{AllocatorStats, Density};
 use crate::machine::Machine;
 
 /// Every metric of this process.
@@ -20,9 +21,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(predictor: Predictor) -> prometheus::Result<Self> {
+    pub(crate) fn new(predictor: Predictor, allocator: Option<AllocatorStats>) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        registry.register(Box::new(Models::new(predictor)?))?;
+        registry.register(Box::new(Models::new(predictor.clone())?))?;
+        registry.register(Box::new(Density::new(predictor, allocator)?))?;
         registry.register(Box::new(Machine::new()?))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = Opts::new("vespid_build_info", "Always 1; the labels say what is running.")
@@ -77,7 +79,7 @@ fn micros(ns: u64) -> Vec<(&'static str, f64)> {
     one(ns / 1000)
 }
 
-const FAMILIES: [Family; 12] = [
+const FAMILIES: [Family; 13] = [
     counter("nv_inference_request_success", "Requests that were answered.", |s| one(s.success.count)),
     Family {
         label: Some("reason"),
@@ -120,6 +122,14 @@ const FAMILIES: [Family; 12] = [
         "Their time for splitting batches, checking the outputs and encoding.",
         |s| micros(s.success.output),
     ),
+    Family {
+        kind: MetricType::GAUGE,
+        ..counter(
+            "vespid_model_memory_bytes",
+            "Memory of a model that is loaded, with what it shares with others.",
+            |s| s.memory.iter().map(|bytes| ("", *bytes as f64)).collect(),
+        )
+    },
     counter("vespid_plugin_cpu_seconds", "Time for which calls of the plugin held a thread.", |s| {
         s.plugin.iter().map(|plugin| ("", plugin.cpu.as_secs_f64())).collect()
     }),
@@ -171,11 +181,10 @@ impl Collector for Models {
     fn collect(&self) -> Vec<MetricFamily> {
         let models: Vec<(Vec<LabelPair>, Statistics)> = self
             .predictor
-            .ready()
-            .iter()
-            .map(|model| {
-                let (name, version) = (model.name().to_string(), model.version().to_string());
-                (vec![label("model", name), label("version", version)], model.statistics())
+            .statistics()
+            .into_iter()
+            .map(|(name, version, counted)| {
+                (vec![label("model", name.to_string()), label("version", version.to_string())], counted)
             })
             .collect();
         let latency =
@@ -235,7 +244,7 @@ pub(crate) fn label(name: &str, value: String) -> LabelPair {
     label
 }
 
-fn family_of(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+pub(crate) fn family_of(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::GuestTarget;
+use crate::{GuestTarget, Tool};
 
 /// Why guests cannot be built here, and what to do about it.
 #[derive(Debug, Error)]
@@ -58,5 +58,43 @@ pub enum ToolchainError {
     Whitespace {
         /// The path.
         path: PathBuf,
+    },
+    /// What the tool for a language runs on is not there.
+    #[error("{found}: {remedy}")]
+    NoInterpreter {
+        /// What was looked for, and found.
+        found: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The tool for a language is not in the cache.
+    #[error(
+        "{tool} is not installed: the first `vespid build` of a plugin in {} does it, through the network",
+        tool.language()
+    )]
+    NoTool {
+        /// The tool.
+        tool: Tool,
+    },
+    /// The tool for a language cannot be installed.
+    #[error("{tool} cannot be installed: {detail}\n{remedy}")]
+    NotInstalled {
+        /// The tool.
+        tool: Tool,
+        /// What went wrong.
+        detail: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The cache cannot be written to.
+    #[error(
+        "{} cannot be written: check its rights and the space left, or set VESPID_CACHE to another folder",
+        path.display()
+    )]
+    CacheFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
 }

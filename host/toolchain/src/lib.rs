@@ -1,4 +1,5 @@
-//! Finds what builds guests: the machine's `rustc`, and a standard library for WebAssembly that fits it.
+//! Finds what builds guests: the machine's `rustc`, and a standard library for WebAssembly that fits it; and for other
+//! languages a [`Tool`], which is installed into the cache on first use.
 //!
 //! # Contract
 //! [`GuestToolchain::find`] looks first where rustup puts a target's standard library, then in the cache, where
@@ -11,12 +12,13 @@
 //!
 //! # Left out
 //! Whether the linker `wasm-component-ld` is there (it comes with the toolchains that rustup installs, and the
-//! link step names it when it is not), and guests in other languages than Rust.
+//! link step names it when it is not).
 
 mod cache;
 mod error;
 mod rustc;
 mod sysroot;
+mod tool;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -27,6 +29,7 @@ pub use cache::cache_dir;
 pub use error::ToolchainError;
 pub use rustc::Rustc;
 pub use sysroot::Sysroot;
+pub use tool::{Installed, Tool};
 
 /// A target that guests are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

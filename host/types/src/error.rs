@@ -39,6 +39,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::InvalidArgument,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::PermissionDenied,
+        Self::TooLarge,
+        Self::Unsupported,
+        Self::Unavailable,
+        Self::DeadlineExceeded,
+        Self::PluginFailed,
+        Self::Internal,
+    ];
+
     /// The code's name as it stands in logs, labels and guests' errors, such as `NOT_FOUND`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -768,6 +768,137 @@ pub mod vespid {
             }
             impl Tensor {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Another handle to the same data, to hand one on and keep one; nothing is copied. Of data that the plugin or a graph
+                /// made, each handle counts against the call's memory limit.
+                #[allow(async_fn_in_trait)]
+                pub fn share(&self) -> ::core::result::Result<Tensor, TensorError> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "vespid:model/tensors@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]tensor.share"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result18 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    Tensor::from_handle(l3 as u32)
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l4 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    let v17 = match l4 {
+                                        0 => {
+                                            let e17 = {
+                                                let l5 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l6 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len7 = l6;
+                                                let bytes7 = _rt::Vec::from_raw_parts(
+                                                    l5.cast(),
+                                                    len7,
+                                                    len7,
+                                                );
+                                                _rt::string_lift(bytes7)
+                                            };
+                                            TensorError::SizeMismatch(e17)
+                                        }
+                                        1 => {
+                                            let e17 = {
+                                                let l8 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l9 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len10 = l9;
+                                                let bytes10 = _rt::Vec::from_raw_parts(
+                                                    l8.cast(),
+                                                    len10,
+                                                    len10,
+                                                );
+                                                _rt::string_lift(bytes10)
+                                            };
+                                            TensorError::OutOfRange(e17)
+                                        }
+                                        2 => {
+                                            let e17 = {
+                                                let l11 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l12 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len13 = l12;
+                                                let bytes13 = _rt::Vec::from_raw_parts(
+                                                    l11.cast(),
+                                                    len13,
+                                                    len13,
+                                                );
+                                                _rt::string_lift(bytes13)
+                                            };
+                                            TensorError::Unsupported(e17)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                            let e17 = {
+                                                let l14 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l15 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len16 = l15;
+                                                let bytes16 = _rt::Vec::from_raw_parts(
+                                                    l14.cast(),
+                                                    len16,
+                                                    len16,
+                                                );
+                                                _rt::string_lift(bytes16)
+                                            };
+                                            TensorError::OutOfMemory(e17)
+                                        }
+                                    };
+                                    v17
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result18
+                    }
+                }
+            }
+            impl Tensor {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Hands the data over to a wasi-nn tensor; nothing is copied.
                 #[allow(async_fn_in_trait)]
                 pub fn to_nn(
@@ -1054,6 +1185,122 @@ pub mod vespid {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// A value of the environment that the manifest asks for (`[grants] env`) and the server gives; absent for any other name.
+            /// Components that know WASI find the same values in `wasi:cli/environment`.
+            #[allow(async_fn_in_trait)]
+            pub fn env(name: &str) -> ::core::option::Option<_rt::String> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 3 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 3
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "vespid:model/host@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "env"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result7 = match l3 {
+                        0 => None,
+                        1 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            Some(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result7
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// A secret that the manifest asks for (`[grants] secrets`) and the server gives; absent for any other name. Keep it out of
+            /// the log and of answers.
+            #[allow(async_fn_in_trait)]
+            pub fn secret(name: &str) -> ::core::option::Option<_rt::String> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 3 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 3
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "vespid:model/host@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "secret"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result7 = match l3 {
+                        0 => None,
+                        1 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            Some(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result7
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
             /// Writes a line to the server's log, under the model's name and version and the request's id. Long lines are cut
             /// and a call's lines are limited in number.
             #[allow(async_fn_in_trait)]
@@ -1113,8 +1360,9 @@ pub mod vespid {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Calls another model of this server, which the manifest must grant (`[grants] models`). The call shares this
-            /// call's deadline. Without a version the server's default is used.
+            /// Calls another model of this server, which the manifest must ask for (`[grants] models`). The call shares this
+            /// call's deadline and priority, and its tensors are handed over, not copied. Without a version the server's default is
+            /// used. Models may call each other eight deep, and not in a circle.
             #[allow(async_fn_in_trait)]
             pub fn infer(
                 model: &str,
@@ -3405,9 +3653,9 @@ macro_rules! __export_plugin_impl {
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
         "component-type:wit-bindgen:0.63.0:vespid:model@0.1.0:plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3087] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3153] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x92\x17\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd4\x17\x01A\x02\x01\
 A\x19\x01B\x08\x01m\x09\x10invalid-argument\x10invalid-encoding\x07timeout\x0dru\
 ntime-error\x15unsupported-operation\x09too-large\x09not-found\x08security\x07un\
 known\x04\0\x0aerror-code\x03\0\0\x04\0\x05error\x03\x01\x01h\x02\x01@\x01\x04se\
@@ -3435,7 +3683,7 @@ i\x05\x01i\x01\x01j\x01\x0e\x01\x0f\x01@\x01\x04self\x0d\0\x10\x04\0$[method]gra
 ph.init-execution-context\x01\x11\x01p\x0c\x01i\x06\x01j\x01\x13\x01\x0f\x01@\x03\
 \x07builder\x12\x08encoding\x08\x06target\x0a\0\x14\x04\0\x04load\x01\x15\x01@\x01\
 \x04names\0\x14\x04\0\x0cload-by-name\x01\x16\x03\0!wasi:nn/graph@0.2.0-rc-2024-\
-10-28\x05\x06\x01B&\x02\x03\x02\x01\x03\x04\0\x09nn-tensor\x03\0\0\x01m\x0e\x04b\
+10-28\x05\x06\x01B(\x02\x03\x02\x01\x03\x04\0\x09nn-tensor\x03\0\0\x01m\x0e\x04b\
 ool\x05uint8\x06uint16\x06uint32\x06uint64\x04int8\x05int16\x05int32\x05int64\x04\
 fp16\x04bf16\x04fp32\x04fp64\x05bytes\x04\0\x08datatype\x03\0\x02\x01q\x04\x0dsi\
 ze-mismatch\x01s\0\x0cout-of-range\x01s\0\x0bunsupported\x01s\0\x0dout-of-memory\
@@ -3448,35 +3696,37 @@ r.datatype\x01\x0f\x01@\x01\x04self\x0e\0\x0a\x04\0\x14[method]tensor.shape\x01\
 self\x0e\0\x0b\x04\0\x13[method]tensor.data\x01\x12\x01j\x01\x0b\x01\x05\x01@\x03\
 \x04self\x0e\x06offsetw\x06lengthw\0\x13\x04\0\x13[method]tensor.read\x01\x14\x01\
 o\x02ww\x01p\x15\x01j\x01\x16\x01\x05\x01@\x01\x04self\x0e\0\x17\x04\0\x17[metho\
-d]tensor.elements\x01\x18\x01i\x01\x01j\x01\x19\x01\x05\x01@\x01\x06tensor\x07\0\
-\x1a\x04\0\x14[static]tensor.to-nn\x01\x1b\x01@\x01\x06tensor\x19\0\x07\x04\0\x16\
-[static]tensor.from-nn\x01\x1c\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\
-\0\x04\x0cnamed-tensor\x01B\x13\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\
-\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\
-\x01r\x02\x04codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03\
-keys\0\x06\x04\0\x06config\x01\x07\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\
-\x03log\x01\x08\x01@\0\0w\x04\0\x09remaining\x01\x09\x01@\x01\x0bnanosecondsw\x01\
-\0\x04\0\x05sleep\x01\x0a\x01p\x01\x01j\x01\x0b\x01\x05\x01@\x03\x05models\x07ve\
-rsion\x06\x06inputs\x0b\0\x0c\x04\0\x05infer\x01\x0d\x03\0\x17vespid:model/host@\
-0.1.0\x05\x09\x02\x03\0\x04\x08datatype\x01B\x19\x02\x03\x02\x01\x0a\x04\0\x08da\
-tatype\x03\0\0\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\x02\x01px\x01r\x04\
-\x04names\x08datatype\x01\x05shape\x04\x08optional\x7f\x04\0\x0btensor-spec\x03\0\
-\x05\x01p\x06\x01r\x02\x06inputs\x07\x07outputs\x07\x04\0\x09signature\x03\0\x08\
-\x01q\x04\x07boolean\x01\x7f\0\x07integer\x01x\0\x06number\x01u\0\x04text\x01s\0\
-\x04\0\x09parameter\x03\0\x0a\x01ks\x01p\x03\x01ps\x01o\x02s\x0b\x01p\x0f\x01r\x04\
-\x02id\x0c\x06inputs\x0d\x07outputs\x0e\x0aparameters\x10\x04\0\x07request\x03\0\
-\x11\x01r\x02\x07outputs\x0d\x0aparameters\x10\x04\0\x08response\x03\0\x13\x01m\x06\
-\x10invalid-argument\x09not-found\x0bunsupported\x0bunavailable\x11deadline-exce\
-eded\x08internal\x04\0\x0aerror-code\x03\0\x15\x01r\x02\x04code\x16\x07messages\x04\
-\0\x05error\x03\0\x17\x03\0\x18vespid:model/types@0.1.0\x05\x0b\x02\x03\0\x06\x09\
-signature\x02\x03\0\x06\x07request\x02\x03\0\x06\x08response\x02\x03\0\x06\x05er\
-ror\x01B\x0e\x02\x03\x02\x01\x0c\x04\0\x09signature\x03\0\0\x02\x03\x02\x01\x0d\x04\
-\0\x07request\x03\0\x02\x02\x03\x02\x01\x0e\x04\0\x08response\x03\0\x04\x02\x03\x02\
-\x01\x0f\x04\0\x05error\x03\0\x06\x01j\x01\x01\x01\x07\x01@\0\0\x08\x04\0\x08des\
-cribe\x01\x09\x01j\x01\x05\x01\x07\x01@\x01\x07request\x03\0\x0a\x04\0\x07predic\
-t\x01\x0b\x04\0\x18vespid:model/model@0.1.0\x05\x10\x04\0\x19vespid:model/plugin\
-@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\
-\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+d]tensor.elements\x01\x18\x01@\x01\x04self\x0e\0\x0c\x04\0\x14[method]tensor.sha\
+re\x01\x19\x01i\x01\x01j\x01\x1a\x01\x05\x01@\x01\x06tensor\x07\0\x1b\x04\0\x14[\
+static]tensor.to-nn\x01\x1c\x01@\x01\x06tensor\x1a\0\x07\x04\0\x16[static]tensor\
+.from-nn\x01\x1d\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\0\x04\x0cna\
+med-tensor\x01B\x16\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\x01m\x05\x05\
+trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\x01r\x02\x04\
+codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03keys\0\x06\x04\
+\0\x06config\x01\x07\x01@\x01\x04names\0\x06\x04\0\x03env\x01\x08\x04\0\x06secre\
+t\x01\x08\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\x03log\x01\x09\x01@\0\0w\
+\x04\0\x09remaining\x01\x0a\x01@\x01\x0bnanosecondsw\x01\0\x04\0\x05sleep\x01\x0b\
+\x01p\x01\x01j\x01\x0c\x01\x05\x01@\x03\x05models\x07version\x06\x06inputs\x0c\0\
+\x0d\x04\0\x05infer\x01\x0e\x03\0\x17vespid:model/host@0.1.0\x05\x09\x02\x03\0\x04\
+\x08datatype\x01B\x19\x02\x03\x02\x01\x0a\x04\0\x08datatype\x03\0\0\x02\x03\x02\x01\
+\x08\x04\0\x0cnamed-tensor\x03\0\x02\x01px\x01r\x04\x04names\x08datatype\x01\x05\
+shape\x04\x08optional\x7f\x04\0\x0btensor-spec\x03\0\x05\x01p\x06\x01r\x02\x06in\
+puts\x07\x07outputs\x07\x04\0\x09signature\x03\0\x08\x01q\x04\x07boolean\x01\x7f\
+\0\x07integer\x01x\0\x06number\x01u\0\x04text\x01s\0\x04\0\x09parameter\x03\0\x0a\
+\x01ks\x01p\x03\x01ps\x01o\x02s\x0b\x01p\x0f\x01r\x04\x02id\x0c\x06inputs\x0d\x07\
+outputs\x0e\x0aparameters\x10\x04\0\x07request\x03\0\x11\x01r\x02\x07outputs\x0d\
+\x0aparameters\x10\x04\0\x08response\x03\0\x13\x01m\x06\x10invalid-argument\x09n\
+ot-found\x0bunsupported\x0bunavailable\x11deadline-exceeded\x08internal\x04\0\x0a\
+error-code\x03\0\x15\x01r\x02\x04code\x16\x07messages\x04\0\x05error\x03\0\x17\x03\
+\0\x18vespid:model/types@0.1.0\x05\x0b\x02\x03\0\x06\x09signature\x02\x03\0\x06\x07\
+request\x02\x03\0\x06\x08response\x02\x03\0\x06\x05error\x01B\x0e\x02\x03\x02\x01\
+\x0c\x04\0\x09signature\x03\0\0\x02\x03\x02\x01\x0d\x04\0\x07request\x03\0\x02\x02\
+\x03\x02\x01\x0e\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0f\x04\0\x05error\x03\
+\0\x06\x01j\x01\x01\x01\x07\x01@\0\0\x08\x04\0\x08describe\x01\x09\x01j\x01\x05\x01\
+\x07\x01@\x01\x07request\x03\0\x0a\x04\0\x07predict\x01\x0b\x04\0\x18vespid:mode\
+l/model@0.1.0\x05\x10\x04\0\x19vespid:model/plugin@0.1.0\x04\0\x0b\x0c\x01\0\x06\
+plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262\
+.0\x10wit-bindgen-rust\x060.63.0";
         };
     };
 }
@@ -3489,8 +3739,8 @@ pub use __export_plugin_impl as __export_plugin;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2941] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0\x15\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3007] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa2\x16\x01A\x02\x01\
 A\x13\x01B\x08\x01m\x09\x10invalid-argument\x10invalid-encoding\x07timeout\x0dru\
 ntime-error\x15unsupported-operation\x09too-large\x09not-found\x08security\x07un\
 known\x04\0\x0aerror-code\x03\0\0\x04\0\x05error\x03\x01\x01h\x02\x01@\x01\x04se\
@@ -3518,7 +3768,7 @@ i\x05\x01i\x01\x01j\x01\x0e\x01\x0f\x01@\x01\x04self\x0d\0\x10\x04\0$[method]gra
 ph.init-execution-context\x01\x11\x01p\x0c\x01i\x06\x01j\x01\x13\x01\x0f\x01@\x03\
 \x07builder\x12\x08encoding\x08\x06target\x0a\0\x14\x04\0\x04load\x01\x15\x01@\x01\
 \x04names\0\x14\x04\0\x0cload-by-name\x01\x16\x03\0!wasi:nn/graph@0.2.0-rc-2024-\
-10-28\x05\x06\x01B&\x02\x03\x02\x01\x03\x04\0\x09nn-tensor\x03\0\0\x01m\x0e\x04b\
+10-28\x05\x06\x01B(\x02\x03\x02\x01\x03\x04\0\x09nn-tensor\x03\0\0\x01m\x0e\x04b\
 ool\x05uint8\x06uint16\x06uint32\x06uint64\x04int8\x05int16\x05int32\x05int64\x04\
 fp16\x04bf16\x04fp32\x04fp64\x05bytes\x04\0\x08datatype\x03\0\x02\x01q\x04\x0dsi\
 ze-mismatch\x01s\0\x0cout-of-range\x01s\0\x0bunsupported\x01s\0\x0dout-of-memory\
@@ -3531,30 +3781,32 @@ r.datatype\x01\x0f\x01@\x01\x04self\x0e\0\x0a\x04\0\x14[method]tensor.shape\x01\
 self\x0e\0\x0b\x04\0\x13[method]tensor.data\x01\x12\x01j\x01\x0b\x01\x05\x01@\x03\
 \x04self\x0e\x06offsetw\x06lengthw\0\x13\x04\0\x13[method]tensor.read\x01\x14\x01\
 o\x02ww\x01p\x15\x01j\x01\x16\x01\x05\x01@\x01\x04self\x0e\0\x17\x04\0\x17[metho\
-d]tensor.elements\x01\x18\x01i\x01\x01j\x01\x19\x01\x05\x01@\x01\x06tensor\x07\0\
-\x1a\x04\0\x14[static]tensor.to-nn\x01\x1b\x01@\x01\x06tensor\x19\0\x07\x04\0\x16\
-[static]tensor.from-nn\x01\x1c\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\
-\0\x04\x0cnamed-tensor\x01B\x13\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\
-\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\
-\x01r\x02\x04codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03\
-keys\0\x06\x04\0\x06config\x01\x07\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\
-\x03log\x01\x08\x01@\0\0w\x04\0\x09remaining\x01\x09\x01@\x01\x0bnanosecondsw\x01\
-\0\x04\0\x05sleep\x01\x0a\x01p\x01\x01j\x01\x0b\x01\x05\x01@\x03\x05models\x07ve\
-rsion\x06\x06inputs\x0b\0\x0c\x04\0\x05infer\x01\x0d\x03\0\x17vespid:model/host@\
-0.1.0\x05\x09\x02\x03\0\x04\x08datatype\x01B\x19\x02\x03\x02\x01\x0a\x04\0\x08da\
-tatype\x03\0\0\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\x02\x01px\x01r\x04\
-\x04names\x08datatype\x01\x05shape\x04\x08optional\x7f\x04\0\x0btensor-spec\x03\0\
-\x05\x01p\x06\x01r\x02\x06inputs\x07\x07outputs\x07\x04\0\x09signature\x03\0\x08\
-\x01q\x04\x07boolean\x01\x7f\0\x07integer\x01x\0\x06number\x01u\0\x04text\x01s\0\
-\x04\0\x09parameter\x03\0\x0a\x01ks\x01p\x03\x01ps\x01o\x02s\x0b\x01p\x0f\x01r\x04\
-\x02id\x0c\x06inputs\x0d\x07outputs\x0e\x0aparameters\x10\x04\0\x07request\x03\0\
-\x11\x01r\x02\x07outputs\x0d\x0aparameters\x10\x04\0\x08response\x03\0\x13\x01m\x06\
-\x10invalid-argument\x09not-found\x0bunsupported\x0bunavailable\x11deadline-exce\
-eded\x08internal\x04\0\x0aerror-code\x03\0\x15\x01r\x02\x04code\x16\x07messages\x04\
-\0\x05error\x03\0\x17\x03\0\x18vespid:model/types@0.1.0\x05\x0b\x04\09vespid:mod\
-el/plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-all\
--of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-c\
-omponent\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+d]tensor.elements\x01\x18\x01@\x01\x04self\x0e\0\x0c\x04\0\x14[method]tensor.sha\
+re\x01\x19\x01i\x01\x01j\x01\x1a\x01\x05\x01@\x01\x06tensor\x07\0\x1b\x04\0\x14[\
+static]tensor.to-nn\x01\x1c\x01@\x01\x06tensor\x1a\0\x07\x04\0\x16[static]tensor\
+.from-nn\x01\x1d\x03\0\x1avespid:model/tensors@0.1.0\x05\x07\x02\x03\0\x04\x0cna\
+med-tensor\x01B\x16\x02\x03\x02\x01\x08\x04\0\x0cnamed-tensor\x03\0\0\x01m\x05\x05\
+trace\x05debug\x04info\x04warn\x05error\x04\0\x09log-level\x03\0\x02\x01r\x02\x04\
+codes\x07messages\x04\0\x0binfer-error\x03\0\x04\x01ks\x01@\x01\x03keys\0\x06\x04\
+\0\x06config\x01\x07\x01@\x01\x04names\0\x06\x04\0\x03env\x01\x08\x04\0\x06secre\
+t\x01\x08\x01@\x02\x05level\x03\x07messages\x01\0\x04\0\x03log\x01\x09\x01@\0\0w\
+\x04\0\x09remaining\x01\x0a\x01@\x01\x0bnanosecondsw\x01\0\x04\0\x05sleep\x01\x0b\
+\x01p\x01\x01j\x01\x0c\x01\x05\x01@\x03\x05models\x07version\x06\x06inputs\x0c\0\
+\x0d\x04\0\x05infer\x01\x0e\x03\0\x17vespid:model/host@0.1.0\x05\x09\x02\x03\0\x04\
+\x08datatype\x01B\x19\x02\x03\x02\x01\x0a\x04\0\x08datatype\x03\0\0\x02\x03\x02\x01\
+\x08\x04\0\x0cnamed-tensor\x03\0\x02\x01px\x01r\x04\x04names\x08datatype\x01\x05\
+shape\x04\x08optional\x7f\x04\0\x0btensor-spec\x03\0\x05\x01p\x06\x01r\x02\x06in\
+puts\x07\x07outputs\x07\x04\0\x09signature\x03\0\x08\x01q\x04\x07boolean\x01\x7f\
+\0\x07integer\x01x\0\x06number\x01u\0\x04text\x01s\0\x04\0\x09parameter\x03\0\x0a\
+\x01ks\x01p\x03\x01ps\x01o\x02s\x0b\x01p\x0f\x01r\x04\x02id\x0c\x06inputs\x0d\x07\
+outputs\x0e\x0aparameters\x10\x04\0\x07request\x03\0\x11\x01r\x02\x07outputs\x0d\
+\x0aparameters\x10\x04\0\x08response\x03\0\x13\x01m\x06\x10invalid-argument\x09n\
+ot-found\x0bunsupported\x0bunavailable\x11deadline-exceeded\x08internal\x04\0\x0a\
+error-code\x03\0\x15\x01r\x02\x04code\x16\x07messages\x04\0\x05error\x03\0\x17\x03\
+\0\x18vespid:model/types@0.1.0\x05\x0b\x04\09vespid:model/plugin-with-all-of-its\
+-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-all-of-its-exports-removed\x03\
+\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-\
+bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

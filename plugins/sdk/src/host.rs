@@ -72,6 +72,19 @@ pub fn config_as<T: FromStr<Err: fmt::Display>>(key: &str) -> Result<Option<T>> 
     Ok(Some(value))
 }
 
+/// A value of the environment. The manifest must ask for it (`[grants] env`), and the server gives it.
+#[must_use]
+pub fn env(name: &str) -> Option<String> {
+    sys::env(name)
+}
+
+/// A secret. The manifest must ask for it (`[grants] secrets`), and the server gives it. Keep it out of the log and of
+/// answers.
+#[must_use]
+pub fn secret(name: &str) -> Option<String> {
+    sys::secret(name)
+}
+
 /// The time left until the call's deadline; zero once it has passed.
 #[must_use]
 pub fn remaining() -> Duration {
@@ -83,8 +96,9 @@ pub fn sleep(duration: Duration) {
     sys::sleep(duration);
 }
 
-/// Calls another model of this server, in its default version. The manifest must grant it (`[grants] models`), and the call
-/// shares this call's deadline.
+/// Calls another model of this server, in its default version. The manifest must ask for it (`[grants] models`), and the call
+/// shares this call's deadline and priority. The tensors are handed over both ways, and nothing is copied. Models may call each
+/// other eight deep; one that would come back to a model whose call led to it is refused.
 pub fn infer<'a>(model: &str, inputs: impl IntoIterator<Item = (&'a str, Tensor)>) -> Result<Tensors> {
     sys::infer(model, None, named(inputs))
 }

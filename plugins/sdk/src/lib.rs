@@ -72,6 +72,11 @@
 //! A plugin that implements [`Streaming`] besides, and is exported with `export!(MyModel as Streaming)`, gives an iterator of
 //! responses. Each is made when the caller has room for it; when the caller leaves, the rest is not made.
 //!
+//! # Reaching out
+//! What a plugin reaches outside of its sandbox stands under `[grants]` in its manifest, and the server must allow it: other
+//! models ([`infer`]), values of the environment ([`env`]), secrets ([`secret`]), hosts over HTTP (`http`, with the feature
+//! of that name), and a folder of its package (`assets`, likewise).
+//!
 //! # Failing
 //! [`Error`] has a code that the caller sees; [`Error::invalid`] is for what the caller can mend. A panic ends the call as
 //! a failure of the plugin, and its message goes to the server's log.
@@ -81,6 +86,15 @@
 //! it all. On any other target everything here works against a stand-in for the host, so that `cargo test` can call
 //! the plugin: see `testing`.
 
+#[cfg(feature = "assets")]
+pub mod assets;
+#[cfg(all(target_arch = "wasm32", feature = "assets"))]
+#[doc(hidden)]
+#[path = "assets/bindings.rs"]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod assets_bindings;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 #[rustfmt::skip]
@@ -92,6 +106,15 @@ mod graph;
 #[cfg(all(target_arch = "wasm32", feature = "heap"))]
 mod heap;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(all(target_arch = "wasm32", feature = "http"))]
+#[doc(hidden)]
+#[path = "http/bindings.rs"]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod http_bindings;
 mod message;
 mod scalar;
 mod signature;
@@ -115,7 +138,7 @@ pub use sys::testing;
 
 pub use error::{Code, Error, Result};
 pub use graph::{Graph, Tensors};
-pub use host::{config, config_as, infer, infer_version, remaining, sleep};
+pub use host::{config, config_as, env, infer, infer_version, remaining, secret, sleep};
 pub use message::{Parameter, Request, Response};
 pub use scalar::{Bf16, Datatype, F16, Kind, Scalar};
 pub use signature::{ANY, Signature, TensorSpec};
@@ -132,7 +155,7 @@ pub mod prelude {
     //! What nearly every plugin uses.
     pub use crate::{
         ANY, Code, Datatype, Element, Error, Graph, Model, Parameter, Request, Response, Result, Signature,
-        Streaming, Tensor, Tensors, config, config_as, infer, log, remaining, sleep,
+        Streaming, Tensor, Tensors, config, config_as, env, infer, log, remaining, secret, sleep,
     };
 }
 

@@ -158,6 +158,12 @@ impl Tensor {
         self.handle.read(range.start, range.end.saturating_sub(range.start))
     }
 
+    /// The same tensor once more, to hand it on and keep it; nothing is copied. Of a tensor that the plugin or a graph made,
+    /// each counts against the call's memory limit.
+    pub fn share(&self) -> Result<Self> {
+        self.handle.share().map(Self::from)
+    }
+
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn into_handle(self) -> sys::Tensor {
         self.handle
@@ -320,6 +326,17 @@ mod tests {
     fn a_bool_is_whatever_is_not_zero() {
         let tensor = Tensor::raw(Datatype::Bool, [3], &[0, 1, 7]).unwrap();
         assert_eq!(*tensor.values::<bool>().unwrap(), [false, true, true]);
+    }
+
+    #[test]
+    fn a_shared_tensor_is_the_same() {
+        let tensor = Tensor::bytes(&["a", "bc"], [2]).unwrap();
+        let shared = tensor.share().unwrap();
+        drop(tensor);
+        assert_eq!(
+            (shared.shape(), shared.to_strings().unwrap()),
+            (&[2][..], vec!["a".to_owned(), "bc".to_owned()])
+        );
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use bytesize::ByteSize;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use vespid_engine::{Engine, EngineOptions};
-use vespid_package::Store;
+use vespid_package::{Store, StoreOptions};
 use vespid_serving::{Predictor, PredictorOptions, ReadyModel, Repository, RepositoryOptions};
 use vespid_tests::archive::Archive;
 use vespid_types::{BackendName, ModelRef, NamedTensor, Parameters, Priority, Request};
@@ -32,16 +31,12 @@ impl Host {
     pub(crate) fn new() -> Self {
         let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store")).unwrap();
+        let store = runtime.block_on(Store::open(StoreOptions::folder(dir.path().join("store")))).unwrap();
         let options = EngineOptions { code_cache: store.code_cache(), max_instances: 256 };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-        let options =
-            RepositoryOptions { engine, backends: graphs::backends(), max_package: ByteSize::gib(1) };
-        let repository = {
-            let _in = runtime.enter();
-            Repository::start(store, predictor.clone(), options).unwrap()
-        };
+        let options = RepositoryOptions::new(engine, graphs::backends(), vespid_ingress::cases::request);
+        let repository = runtime.block_on(Repository::start(store, predictor.clone(), options)).unwrap();
         Self { predictor, repository, _dir: dir, runtime }
     }
 

@@ -89,7 +89,7 @@ fn plugin(dir: &TempDir, subject: &Subject, graphs: Graphs) -> Plugin {
         instances: Default::default(),
         written: Default::default(),
         snapshot: None,
-        granted_models: Default::default(),
+        grants: Default::default(),
         peers: None,
     };
     Plugin::compile(&engine, &graphs::of_package(subject.package, subject.component), context).unwrap()
@@ -156,7 +156,7 @@ impl Sides {
             deadline: graphs::deadline(),
             priority: Priority::ONLINE,
             sequence: None,
-            depth: 0,
+            callers: Default::default(),
             inputs: vec![NamedTensor { name: self.subject.input.to_owned(), tensor }],
             outputs: vec![],
             parameters: Parameters::new(),

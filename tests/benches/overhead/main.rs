@@ -23,8 +23,9 @@ use tokio::sync::watch;
 use vespid_engine::{Call, Engine, EngineOptions, Plugin, PluginContext};
 use vespid_ingress::Api;
 use vespid_nn::{Backends, GraphSource, Graphs, LaneOptions};
-use vespid_package::Store;
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_package::oci::{Registry, RegistryOptions};
+use vespid_package::{Store, StoreOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_types::{Datatype, Deadline, Device, Encoding, NamedTensor, Parameters, Priority, Shape, Tensor};
 
@@ -61,7 +62,7 @@ fn plugin(engine: &Engine, component: &[u8], graphs: Graphs) -> Plugin {
         memory_limit: ByteSize::mib(64),
         instances: Default::default(),
         snapshot: None,
-        granted_models: Default::default(),
+        grants: Default::default(),
         peers: None,
     };
     Plugin::compile(engine, component, context).unwrap()
@@ -82,7 +83,7 @@ fn call(inputs: Vec<NamedTensor>) -> Call {
         deadline,
         priority: Priority::ONLINE,
         sequence: None,
-        depth: 0,
+        callers: Default::default(),
         inputs,
         outputs: vec![],
         parameters: Parameters::new(),
@@ -171,11 +172,11 @@ const EMPTY_BODY: &str =
     r#"{"inputs":[{"name":"input","datatype":"FP32","shape":[4],"data":[5.1,3.5,1.4,0.2]}]}"#;
 
 async fn vespid_router(dir: PathBuf) -> axum::Router {
-    let store = Store::open(&dir).unwrap();
+    let store = Store::open(StoreOptions::folder(&dir)).await.unwrap();
     let engine = Engine::new(&EngineOptions { code_cache: store.code_cache(), max_instances: 64 }).unwrap();
     let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-    let options = RepositoryOptions { engine, backends: Backends::embedded(), max_package: ByteSize::gib(1) };
-    let repository = Repository::start(store, predictor.clone(), options).unwrap();
+    let options = RepositoryOptions::new(engine, Backends::embedded(), vespid_ingress::cases::request);
+    let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
     for package in ["empty", "iris", "iris-native"] {
         let packages = PathBuf::from(std::env::var_os("VESPID_PACKAGES").unwrap());
         let tar = Bytes::from(std::fs::read(packages.join(format!("{package}.tar"))).unwrap());
@@ -183,10 +184,13 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         repository.upload(package.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();
     }
     let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
+    let registry = Registry::new(RegistryOptions::default());
+    let sources = Sources::new(repository.clone(), registry, Vec::new());
     vespid_ingress::router(Api {
         predictor,
         telemetry,
         repository,
+        sources,
         max_body: ByteSize::mib(64),
         stopping: watch::channel(false).1,
     })

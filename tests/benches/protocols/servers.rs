@@ -17,8 +17,9 @@ use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_nn::Backends;
-use vespid_package::Store;
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions};
+use vespid_package::oci::{Registry, RegistryOptions};
+use vespid_package::{Store, StoreOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::archive::Archive;
 
@@ -47,11 +48,11 @@ impl Servers {
 }
 
 async fn vespid(dir: PathBuf) -> (Router, Router) {
-    let store = Store::open(&dir).unwrap();
+    let store = Store::open(StoreOptions::folder(&dir)).await.unwrap();
     let engine = Engine::new(&EngineOptions { code_cache: store.code_cache(), max_instances: 64 }).unwrap();
     let predictor = Predictor::new(PredictorOptions { max_in_flight: 1024 });
-    let options = RepositoryOptions { engine, backends: Backends::embedded(), max_package: ByteSize::gib(1) };
-    let repository = Repository::start(store, predictor.clone(), options).unwrap();
+    let options = RepositoryOptions::new(engine, Backends::embedded(), vespid_ingress::cases::request);
+    let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
     for (name, package) in [("iris", Archive::built("iris")), ("pool", pool())] {
         let body = futures_util::stream::iter([Ok(Bytes::from(package.to_tar()))]);
         repository.upload(name.parse().unwrap(), "1".parse().unwrap(), body).await.unwrap();
@@ -60,7 +61,9 @@ async fn vespid(dir: PathBuf) -> (Router, Router) {
     // Nobody stops it.
     std::mem::forget(stop);
     let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
-    let api = Api { predictor, telemetry, repository, max_body: ByteSize::mib(64), stopping };
+    let registry = Registry::new(RegistryOptions::default());
+    let sources = Sources::new(repository.clone(), registry, Vec::new());
+    let api = Api { predictor, telemetry, repository, sources, max_body: ByteSize::mib(64), stopping };
     (vespid_ingress::router(api.clone()), vespid_ingress::grpc_router(api).unwrap())
 }
 

@@ -13,7 +13,7 @@ use vespid_tests::wait;
 const MEMORY: &str = "memory limit of 16.0 MiB";
 
 /// The plugin, what it is told, and the status and a part of the text that come of it.
-const CASES: [(&str, i32, u16, &str); 20] = [
+const CASES: [(&str, i32, u16, &str); 21] = [
     ("trap", 0, 500, "the plugin trapped: it reached unreachable code"),
     ("trap", 1, 500, "the plugin trapped: it reached unreachable code"),
     ("recurse", 0, 500, "the plugin trapped: it recursed too deeply"),
@@ -23,6 +23,7 @@ const CASES: [(&str, i32, u16, &str); 20] = [
     ("hoard", 1 << 10, 500, MEMORY),
     ("hoard", i32::MAX, 500, MEMORY),
     ("hoard", -1, 500, "the plugin trapped"),
+    ("hoard", -2, 500, MEMORY),
     ("wrong-output", 0, 500, "output 'answer' has shape [2, 2]; the model expects [-1]"),
     ("wrong-output", 1, 500, "output 'answer' has datatype FP32; the model expects INT32"),
     ("wrong-output", 2, 500, "output 'reply' is not in its signature"),

@@ -38,12 +38,13 @@ fn measurements(rows: usize, data: impl Into<Value>) -> Value {
 }
 
 #[test]
-fn the_plugin_and_the_native_graph_predict_what_the_training_code_does() {
-    let server = Server::with(&["iris", "iris-native"]);
+fn the_plugins_and_the_native_graph_predict_what_the_training_code_does() {
+    let models = ["iris", "iris-python", "iris-js", "iris-native"];
+    let server = Server::with(&models);
     let expected = Expected::read();
     let rows = expected.measurements.len();
     assert!(rows > 10, "there are flowers of all kinds");
-    for model in ["iris", "iris-native"] {
+    for model in models {
         let nested = json!(expected.measurements);
         let flat = json!(expected.measurements.concat());
         for data in [nested, flat] {
@@ -54,6 +55,8 @@ fn the_plugin_and_the_native_graph_predict_what_the_training_code_does() {
             expected.check(&server.infer(model, &measurements(1, data)), row..row + 1);
         }
     }
-    let answer = server.infer("iris", &measurements(rows, json!(expected.measurements)));
-    assert_eq!(output(&answer, "species")["data"], json!(expected.species));
+    for plugin in ["iris", "iris-python", "iris-js"] {
+        let answer = server.infer(plugin, &measurements(rows, json!(expected.measurements)));
+        assert_eq!(output(&answer, "species")["data"], json!(expected.species));
+    }
 }

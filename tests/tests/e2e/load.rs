@@ -123,22 +123,22 @@ fn a_load_tries_again_what_failed() {
     let second = Archive::built("iris-native").version("2").to_tar();
     assert_eq!(server.upload("iris-native", "2", &second).status, 201);
     server.stop();
-    let graph = home.store().join("models/iris-native/2/iris.onnx");
-    let good = fs::read(&graph).unwrap();
-    fs::write(&graph, "no graph").unwrap();
+    let record = home.store().join("models/iris-native/2.json");
+    let good = fs::read(&record).unwrap();
+    fs::write(&record, "no record").unwrap();
     let server = home.start();
     assert!(
         server.index()[1].starts_with("iris-native 2 UNAVAILABLE failed to load"),
         "{:?}",
         server.index()
     );
-    load(&server, "iris-native").assert_error(400, "failed to load 'iris-native', version 2: graph 'iris'");
+    load(&server, "iris-native").assert_error(400, "failed to load 'iris-native', version 2: the record");
     // A load brings back what it can.
     unload(&server, "iris-native");
     load(&server, "iris-native").assert_error(400, "failed to load 'iris-native', version 2");
     assert_eq!(server.index()[0], "iris-native 1 READY");
     assert_eq!(version(&server, "iris-native"), "1");
-    fs::write(&graph, good).unwrap();
+    fs::write(&record, good).unwrap();
     assert_done(&load(&server, "iris-native"));
     assert_eq!(version(&server, "iris-native"), "2");
 }

@@ -7,15 +7,20 @@
     reason = "for tests"
 )]
 
+mod authoring;
 mod backends;
 mod bench;
+mod buckets;
 mod classification;
 mod clients;
+mod composition;
 mod concurrency;
 mod connections;
+mod density;
 mod docs;
 mod embed;
 mod generate;
+mod grants;
 mod grpc;
 mod hostile;
 mod image_classify;
@@ -30,8 +35,10 @@ mod operators;
 mod overload;
 mod packages;
 mod preview1;
+mod registries;
 mod requests;
 mod restarts;
 mod shutdown;
 mod terminal;
 mod traces;
+mod versions;

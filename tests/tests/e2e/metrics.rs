@@ -37,7 +37,13 @@ fn failures(text: &str, model: &str) -> [f64; 4] {
 
 #[test]
 fn the_page_lists_what_the_server_exposes() {
-    let server = Server::with(&["iris"]);
+    // What is there only where it is asked for is asked for.
+    let server = Server::configured(&["--memory-budget", "1GiB"], &["iris"]);
+    let second = Archive::built("iris").version("2").to_tar();
+    assert_eq!(server.upload("iris", "2", &second).status, 201);
+    let traffic = br#"{"weights": {"1": 1}, "shadow": {"version": 2}}"#;
+    let led = server.send("PUT", "/v2/repository/models/iris/traffic", &[], traffic);
+    assert_eq!(led.status, 200, "{led}");
     assert_setosa(&server.infer("iris", &flower()));
     let text = scrape(&server);
     let types: BTreeMap<&str, &str> =

@@ -121,7 +121,7 @@ fn bad_packages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "a core module that is no command",
             with_code(b"\0asm\x01\0\0\0"),
-            "model.plugin is a core module, and so a command: [[input]]",
+            "the core module is no command: it exports no function '_start'",
         ),
         (
             "a damaged component",

@@ -198,7 +198,10 @@ fn a_command_that_cannot_be_served_is_refused() {
         ),
         (command().manifest("[-1, 3]", "[-1, -1]"), "output.shape: one extent follows"),
         (command().manifest("[limits]", "[instances]\nwarm = 1\n[limits]"), "instances: "),
-        (command().manifest("[limits]", "[grants]\nmodels = [\"iris\"]\n[limits]"), "grants.models: "),
+        (
+            command().manifest("[limits]", "[grants]\nmodels = [\"iris\"]\n[limits]"),
+            "grants: a command reaches nothing",
+        ),
         (command().file("iris_command.wasm", b"\0asm\x01\0\0\0"), "it exports no function '_start'"),
         (command().file("iris_command.wasm", b"\0asm\x01\0\0\0\xff"), "not a valid WebAssembly module"),
     ] {

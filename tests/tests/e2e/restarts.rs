@@ -1,6 +1,8 @@
 //! What is left when a server ends, in good order or not.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -80,11 +82,16 @@ fn damaged_packages_are_listed_with_the_reason_and_the_others_serve() {
     server.stop();
 
     let models = home.store().join("models");
-    let place = |model: &str, file: &str| models.join(model).join("1").join(file);
-    fs::remove_file(place("simple", "model.toml")).unwrap();
-    truncate(&place("iris-native", "iris.onnx"));
-    truncate(&place("simple_string", "simple_string.wasm"));
-    fs::remove_file(place("empty", "empty.wasm")).unwrap();
+    // As where the disk was full, or a copy of the folder was cut short.
+    fs::write(models.join("simple/1.json"), "{").unwrap();
+    let wasm = home.blob("simple_string", "1", "simple_string.wasm");
+    truncate(&home.blob("iris-native", "1", "iris.onnx"));
+    overwrite(&wasm);
+    fs::remove_file(home.blob("empty", "1", "empty.wasm")).unwrap();
+    fs::remove_dir_all(home.store().join("packages")).unwrap();
+    // And a folder that was put there by hand, not all of it.
+    fs::create_dir(models.join("iris/3")).unwrap();
+    fs::write(models.join("iris/3/iris.wasm"), "").unwrap();
     // What is not the store's own is passed over.
     fs::write(models.join("README"), "hands off").unwrap();
     fs::write(models.join("iris").join("2"), "").unwrap();
@@ -94,19 +101,21 @@ fn damaged_packages_are_listed_with_the_reason_and_the_others_serve() {
     let server = home.start();
     let index = server.index();
     println!("{index:#?}");
-    for (line, expected) in [
+    for (line, expected, reason) in [
+        (0, "empty 1 UNAVAILABLE failed to load: 'empty.wasm' (sha256:", ") is missing"),
+        (1, "iris 1 READY", ""),
+        (2, "iris 3 UNAVAILABLE failed to load: the package holds no model.toml", ""),
+        (3, "iris-native 1 UNAVAILABLE failed to load: 'iris.onnx' (sha256:", " bytes, and its record says "),
+        (4, "simple 1 UNAVAILABLE failed to load: the record is not a package's: ", "EOF while parsing"),
         (
-            0,
-            "empty 1 UNAVAILABLE failed to load: model.toml: model.plugin names 'empty.wasm', which the package does not hold",
+            5,
+            "simple_string 1 UNAVAILABLE failed to load: 'simple_string.wasm' (sha256:",
+            "holds other content, with the digest sha256:",
         ),
-        (1, "iris 1 READY"),
-        (2, "iris-native 1 UNAVAILABLE failed to load: graph 'iris': failed to load: "),
-        (3, "simple 1 UNAVAILABLE failed to load: the package holds no model.toml"),
-        (4, "simple_string 1 UNAVAILABLE failed to load: not a valid WebAssembly component"),
     ] {
-        assert!(index[line].starts_with(expected), "{}", index[line]);
+        assert!(index[line].starts_with(expected) && index[line].contains(reason), "{}", index[line]);
     }
-    assert_eq!(index.len(), 5);
+    assert_eq!(index.len(), 6);
     let ready = server.post("/v2/repository/index", &json!({"ready": true})).json();
     assert_eq!(ready, json!([{"name": "iris", "version": "1", "state": "READY", "reason": ""}]));
     assert_setosa(&server.infer("iris", &flower()));
@@ -115,15 +124,32 @@ fn damaged_packages_are_listed_with_the_reason_and_the_others_serve() {
     assert_eq!(server.get("/v2/models/iris-native/ready").status, 503);
 
     // They are mended by what mends them.
-    assert_eq!(server.delete("iris-native", "1").status, 204);
-    server.push("iris-native");
+    for model in ["iris-native", "simple_string"] {
+        assert_eq!(server.delete(model, "1").status, 204);
+    }
+    for model in ["iris-native", "simple-string"] {
+        server.push(model);
+    }
+    assert_eq!(server.index()[5], "simple_string 1 READY");
     assert!(!output(&server.infer("iris-native", &flower()), "probabilities").is_null());
     server.stop();
 }
 
+/// What is stored cannot be written to but by root.
+fn open(file: &Path) -> File {
+    let mut permissions = fs::metadata(file).unwrap().permissions();
+    permissions.set_mode(0o644);
+    fs::set_permissions(file, permissions).unwrap();
+    File::options().write(true).open(file).unwrap()
+}
+
 fn truncate(file: &Path) {
     let length = fs::metadata(file).unwrap().len();
-    File::options().write(true).open(file).unwrap().set_len(length / 2).unwrap();
+    open(file).set_len(length / 2).unwrap();
+}
+
+fn overwrite(file: &Path) {
+    open(file).write_all(b"#!/bin/sh").unwrap();
 }
 
 #[test]

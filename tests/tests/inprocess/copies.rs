@@ -78,6 +78,31 @@ async fn a_plugin_that_passes_its_input_on_copies_nothing() {
 }
 
 #[tokio::test]
+async fn a_model_that_calls_another_hands_its_tensors_over() {
+    let host = Host::with(Backends::embedded(), &["empty", "relay"]).await;
+    let data = flowers();
+    let (head, whole) = body("input", "FP32", &[ROWS * 4], &data, 7);
+    let (answer, copied) = counted(&host, "relay", head, whole).await;
+    assert_eq!(answer.tensors(), data);
+    assert_eq!(copied, 0, "nothing, neither on the way to the other model nor back");
+}
+
+#[tokio::test]
+async fn what_is_handed_on_to_two_models_is_shared() {
+    let host = Host::with(Backends::embedded(), &["file-type", "file-describe"]).await;
+    // It knows files of a few bytes without its graph.
+    let file = |text: &[u8]| [&u32::try_from(text.len()).unwrap().to_le_bytes(), text].concat();
+    let data = [file(b"hello"), file(b"world")].concat();
+    let (head, whole) = body("file", "BYTES", &[2], &data, 7);
+    let (answer, copied) = counted(&host, "file-describe", head, whole).await;
+    let (label, mime_type, content) = (2 * (4 + 3), 2 * (4 + 10), 2 * 4);
+    assert_eq!(answer.tensors().len(), label + mime_type + content);
+    // file-type reads both and writes three outputs, of which the third are two scores; the caller reads one of them and
+    // writes one of its own.
+    assert_eq!(copied, (5 + 5) + (label + mime_type + 2 * 4) + mime_type + content);
+}
+
+#[tokio::test]
 async fn a_plugin_that_works_on_both_sides_of_its_graph_copies_what_it_reads_and_writes_once() {
     for backends in backends() {
         let host = Host::with(backends, &["iris"]).await;

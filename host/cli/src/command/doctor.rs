@@ -7,7 +7,7 @@ use clap::Args;
 use comfy_table::Cell;
 use serde::Deserialize;
 use vespid_engine::{Engine, EngineOptions};
-use vespid_toolchain::{GuestTarget, GuestToolchain, Rustc};
+use vespid_toolchain::{GuestTarget, GuestToolchain, Rustc, Tool, ToolchainError};
 
 use crate::client::{Client, ServerUrl};
 use crate::failure::Failure;
@@ -75,6 +75,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         Check::ok("vespid", env!("CARGO_PKG_VERSION")),
         machine::processors(),
         machine::memory(),
+        Check::ok("allocator", crate::allocator::NAME),
         machine::cache(),
         engine(),
         backends::embedded(),
@@ -83,6 +84,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     checks.push(backends::openvino(&args.openvino));
     checks.push(compiler());
     checks.extend(GuestTarget::ALL.map(guests));
+    checks.extend(Tool::ALL.map(tool));
     checks.extend(args.server.as_ref().map(server));
     print(&checks)?;
     let missing: Vec<&str> =
@@ -142,6 +144,26 @@ fn guests(target: GuestTarget) -> Check {
         Ok(toolchain) => Check::ok(name, format!("standard library in {}", toolchain.source())),
         // The error says what to install.
         Err(error) => Check::warn(name, "no standard library for it", error.to_string()),
+    }
+}
+
+fn tool(tool: Tool) -> Check {
+    let (name, language) = (tool.name(), tool.language());
+    match tool.find() {
+        Ok(installed) => Check::ok(
+            name,
+            format!(
+                "{} in {}, run by {}",
+                tool.version(),
+                installed.folder().display(),
+                installed.program().display()
+            ),
+        ),
+        // Nothing is missing: the first build fetches it.
+        Err(error @ ToolchainError::NoTool { .. }) => Check::ok(name, error.to_string()),
+        Err(error) => {
+            Check::warn(name, format!("plugins in {language} cannot be built here"), error.to_string())
+        }
     }
 }
 

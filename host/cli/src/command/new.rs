@@ -3,31 +3,20 @@
 //! The SDK is embedded in this binary and written into the project, so that the project needs no other source for it
 //! and keeps the version it was made with.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use vespid_types::ModelName;
 
-use crate::failure::{Failure, Hint};
+use crate::embedded::{self, Files};
+use crate::failure::Failure;
 use crate::ui::{self, EMPHASIS, GOOD};
 
 const AFTER_HELP: &str = "\
 Examples:
-  vespid new scaler                          writes ./scaler
-  vespid new --lang rust scaler --path plugins/scaler";
-
-/// The SDK's files, from build.rs.
-const SDK: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
-const SDK_FOLDER: &str = "vespid-plugin";
-
-const RUST: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../templates/rust/Cargo.toml.in")),
-    ("model.toml", include_str!("../../templates/rust/model.toml.in")),
-    ("README.md", include_str!("../../templates/rust/README.md.in")),
-    (".gitignore", include_str!("../../templates/rust/gitignore.in")),
-    ("src/lib.rs", include_str!("../../templates/rust/lib.rs.in")),
-];
+  vespid new scaler                          writes ./scaler, in Rust
+  vespid new scaler --lang python            the same in Python; js for JavaScript
+  vespid new scaler --path plugins/scaler";
 
 /// Write a plugin project to start from
 #[derive(Debug, Args)]
@@ -47,6 +36,27 @@ pub(crate) struct NewArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Language {
     Rust,
+    Python,
+    Js,
+}
+
+impl Language {
+    const fn template(self) -> Files {
+        match self {
+            Self::Rust => embedded::RUST_TEMPLATE,
+            Self::Python => embedded::PYTHON_TEMPLATE,
+            Self::Js => embedded::JS_TEMPLATE,
+        }
+    }
+
+    /// The SDK, and the folder of a project that it is in.
+    const fn sdk(self) -> (&'static str, Files) {
+        match self {
+            Self::Rust => ("vespid-plugin", embedded::RUST_SDK),
+            Self::Python => ("vespid", embedded::PYTHON_SDK),
+            Self::Js => ("vespid", embedded::JS_SDK),
+        }
+    }
 }
 
 /// A name that is fit for a model and for a package of cargo.
@@ -56,40 +66,35 @@ struct Name(String);
 pub(crate) fn run(args: &NewArgs) -> anyhow::Result<()> {
     let name = &args.name;
     let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(&name.0));
-    let template = match args.lang {
-        Language::Rust => RUST,
-    };
-    write(name, &folder, template)?;
+    if args.lang == Language::Rust && RESERVED.contains(&name.0.replace('-', "_").as_str()) {
+        return Err(Failure::usage(format!("Rust or the SDK has the name '{}' for itself", name.0))
+            .hint("choose another")
+            .into());
+    }
+    write(name, &folder, args.lang)?;
     let shown = folder.display();
     ui::result(format!("{} {shown}", ui::styled(GOOD, "wrote")))?;
     ui::note(format!(
-        "{}\n  vespid push {shown}\n  vespid predict {} values='3,4;1,2'",
-        ui::styled(EMPHASIS, "Next, with a server running (vespid serve --store DIR):"),
+        "{}\n  vespid test {shown}\n  vespid dev {shown}\n  vespid predict {} values='3,4;1,2'",
+        ui::styled(EMPHASIS, "Next:"),
         name.0
     ));
     Ok(())
 }
 
-fn write(name: &Name, folder: &Path, template: &[(&str, &str)]) -> Result<(), Failure> {
+fn write(name: &Name, folder: &Path, language: Language) -> Result<(), Failure> {
     if folder.symlink_metadata().is_ok() {
         return Err(Failure::new(format!("{} is already there", folder.display()))
             .hint("choose another name, or another place with --path"));
     }
-    for (file, text) in template {
-        write_file(&folder.join(file), &fill(text, name))?;
+    for (file, text) in language.template() {
+        // The names of templates keep other tools from taking them for what they will be.
+        let file = file.trim_end_matches(".in");
+        let file = if file == "gitignore" { ".gitignore" } else { file };
+        embedded::write_file(&folder.join(file), &fill(text, name))?;
     }
-    for (file, text) in SDK {
-        write_file(&folder.join(SDK_FOLDER).join(file), text)?;
-    }
-    Ok(())
-}
-
-fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).and_then(|()| fs::write(path, text)).hint(
-        format!("{} cannot be written", path.display()),
-        "check that the folder can be written to and has space left",
-    )
+    let (place, sdk) = language.sdk();
+    embedded::write(sdk, &folder.join(place))
 }
 
 fn fill(text: &str, name: &Name) -> String {
@@ -102,9 +107,6 @@ fn parse_name(text: &str) -> Result<Name, String> {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
     if !shaped || text.len() > 64 {
         return Err("use at most 64 small letters, digits, '-' and '_', a letter first".to_owned());
-    }
-    if RESERVED.contains(&text.replace('-', "_").as_str()) {
-        return Err("Rust or the SDK has that name for itself: choose another".to_owned());
     }
     Ok(Name(text.to_owned()))
 }
@@ -172,6 +174,8 @@ const RESERVED: [&str; 57] = [
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::manifest::Manifest;
 
@@ -180,39 +184,67 @@ mod tests {
         for good in ["scaler", "file-type", "a1_b"] {
             assert!(parse_name(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "1st",
-            "Scaler",
-            "a.b",
-            "a/b",
-            "../a",
-            "-a",
-            "test",
-            "fn",
-            "vespid-plugin",
-            "proc-macro",
-            "ä",
-        ] {
+        for bad in ["", "1st", "Scaler", "a.b", "a/b", "../a", "-a", "ä"] {
             assert!(parse_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_rust_has_for_itself_is_no_name_for_a_crate() {
+        let parent = tempfile::tempdir().unwrap();
+        for name in ["test", "fn", "vespid-plugin", "proc-macro"] {
+            let args = |lang| NewArgs {
+                lang,
+                name: parse_name(name).unwrap(),
+                path: Some(parent.path().join(name)),
+            };
+            assert!(run(&args(Language::Rust)).is_err(), "{name}");
+            run(&args(Language::Python)).unwrap();
         }
     }
 
     #[test]
     fn the_project_holds_the_template_and_the_sdk() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("my-model");
         let name = parse_name("my-model").unwrap();
-        write(&name, &folder, RUST).unwrap();
-        let (manifest, _) = Manifest::read(&folder).unwrap();
-        assert_eq!(manifest.name.as_str(), "my-model");
-        assert_eq!(manifest.plugin.as_deref(), Some("my_model.wasm"));
-        for file in
-            ["src/lib.rs", "vespid-plugin/Cargo.toml", "vespid-plugin/src/lib.rs", "README.md", ".gitignore"]
-        {
-            let text = fs::read_to_string(folder.join(file)).unwrap();
-            assert!(file.starts_with("vespid-plugin") || !text.contains("{{"), "{file}");
+        for (language, files) in [
+            (
+                Language::Rust,
+                &["Cargo.toml", "src/lib.rs", "vespid-plugin/Cargo.toml", "vespid-plugin/src/lib.rs"][..],
+            ),
+            (Language::Python, &["plugin.py", "vespid/__init__.py", "vespid/component.py"]),
+            (
+                Language::Js,
+                &[
+                    "plugin.js",
+                    "jsconfig.json",
+                    "vespid/index.js",
+                    "vespid/index.d.ts",
+                    "vespid/package.json",
+                ],
+            ),
+        ] {
+            let folder = parent.path().join(format!("{language:?}"));
+            write(&name, &folder, language).unwrap();
+            let (manifest, _) = Manifest::read(&folder).unwrap();
+            assert_eq!(manifest.name.as_str(), "my-model");
+            assert_eq!(manifest.plugin.as_deref(), Some("my_model.wasm"));
+            for file in ["README.md", ".gitignore", "cases/rows.json"].iter().chain(files) {
+                let text = fs::read_to_string(folder.join(file)).unwrap();
+                assert!(file.starts_with("vespid") || !text.contains("{{"), "{file}");
+            }
+            assert!(write(&name, &folder, language).unwrap_err().to_string().contains("already there"));
         }
-        assert!(write(&name, &folder, RUST).unwrap_err().to_string().contains("already there"));
+    }
+
+    #[test]
+    fn the_cases_are_the_same_in_all_languages() {
+        let cases = |language: Language| {
+            let files = language.template().iter().filter(|(file, _)| file.starts_with("cases/"));
+            files.copied().collect::<Vec<_>>()
+        };
+        assert_eq!(cases(Language::Rust).len(), 2);
+        assert_eq!(cases(Language::Rust), cases(Language::Python));
+        assert_eq!(cases(Language::Rust), cases(Language::Js));
     }
 }

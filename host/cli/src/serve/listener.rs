@@ -28,7 +28,7 @@ const MAX_STREAMS: u32 = 1024;
 
 /// Serves until `stopped` turns true and what is in flight has ended. A connection on which no head of a request comes for
 /// `idle` is closed.
-pub(super) async fn listen(
+pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     idle: Duration,

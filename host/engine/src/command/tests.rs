@@ -14,7 +14,7 @@ use vespid_types::{
 use super::*;
 use crate::engine::EngineOptions;
 use crate::error::Refusal;
-use crate::plugin::Plugin;
+use crate::plugin::{Callers, Plugin};
 use crate::pool::PoolOptions;
 
 /// What each guest below begins with. `$fail` exits with a code that is not 0; the memory from 4096 on is a guest's own.
@@ -136,7 +136,7 @@ impl Host {
             config: [("min-score".to_owned(), "0.5".to_owned())].into(),
             memory_limit: ByteSize::mib(16),
             instances: PoolOptions::default(),
-            granted_models: Default::default(),
+            grants: Grants::default(),
             peers: None,
         }
     }
@@ -169,7 +169,7 @@ fn call(datatype: Datatype, shape: &[u64], data: &[u8]) -> Call {
         deadline: Deadline::after(Duration::from_secs(60)),
         priority: Priority::ONLINE,
         sequence: None,
-        depth: 0,
+        callers: Callers::default(),
         inputs: vec![NamedTensor { name: "in".to_owned(), tensor }],
         outputs: Vec::new(),
         parameters: Parameters::new(),
@@ -397,7 +397,10 @@ async fn what_is_no_command_is_refused() {
     for (context, expected) in [
         (host.context(Signature::default()), "[[input]]: a command cannot describe itself"),
         (PluginContext { instances: warm, ..context() }, "instances: "),
-        (PluginContext { granted_models: ["iris".parse().unwrap()].into(), ..context() }, "grants.models: "),
+        (
+            PluginContext { grants: Grants { env: two("A", "B"), ..Grants::default() }, ..context() },
+            "grants: a command reaches nothing",
+        ),
         (
             PluginContext { config: two("a-b", "a_b"), ..context() },
             "config: 'a-b' and 'a_b' are both VESPID_CONFIG_A_B",

@@ -24,6 +24,11 @@ impl Budget {
         self.exceeded
     }
 
+    /// The bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Forgets a denial, before the next call.
     pub(crate) fn begin(&mut self) {
         self.exceeded = false;

@@ -13,13 +13,20 @@ use std::sync::Arc;
 use vespid_types::{Deadline, Priority, Timeline};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::grants::Grants;
 use crate::log::Lines;
-use crate::plugin::{Call, PluginContext};
+use crate::outbound::{Outbound, Outgoing};
+use crate::plugin::{Call, Callers, PluginContext};
 use budget::Budget;
 
 /// How many handles an instance may hold at once.
 const MAX_HANDLES: usize = 1 << 16;
+/// And of WASI's: files, streams, headers. As many as a process has usually.
+const MAX_WASI_HANDLES: usize = 1 << 10;
+/// Bytes of the headers of one request that a guest writes, as they are held.
+const MAX_FIELDS: usize = 16 << 10;
 
 /// The state of an instance, inside its store.
 pub(crate) struct HostState {
@@ -30,7 +37,22 @@ pub(crate) struct HostState {
     /// Tensors in the table.
     tensors: usize,
     /// Made when a guest first calls WASI: most never do.
-    wasi: Option<WasiCtx>,
+    wasi: Option<Box<Wasi>>,
+    /// Where the plugin may ask others over HTTP.
+    outbound: Option<Arc<Outbound>>,
+    /// Made when a guest first calls it in the call.
+    http: Option<Box<Http>>,
+}
+
+struct Wasi {
+    ctx: WasiCtx,
+    /// What WASI holds for the guest, `wasi:http` included: apart from the tensors, for it is not charged to the budget.
+    table: ResourceTable,
+}
+
+struct Http {
+    ctx: WasiHttpCtx,
+    outgoing: Outgoing,
 }
 
 /// What belongs to the call that the instance answers.
@@ -38,8 +60,8 @@ pub(crate) struct CallState {
     pub(crate) deadline: Deadline,
     pub(crate) priority: Priority,
     pub(crate) request_id: Option<String>,
-    /// How many calls of other models led to this one.
-    pub(crate) depth: u8,
+    /// The models whose calls led to this one.
+    pub(crate) callers: Callers,
     /// Is told how far the call is.
     pub(crate) timeline: Arc<Timeline>,
     log: Lines,
@@ -51,7 +73,7 @@ impl CallState {
             deadline: call.deadline,
             priority: call.priority,
             request_id: call.id.clone(),
-            depth: call.depth,
+            callers: call.callers.clone(),
             timeline: Arc::clone(&call.timeline),
             log: Lines::default(),
         }
@@ -63,7 +85,7 @@ impl CallState {
             deadline,
             priority: Priority::ONLINE,
             request_id: None,
-            depth: 0,
+            callers: Callers::default(),
             timeline: Arc::default(),
             log: Lines::default(),
         }
@@ -71,23 +93,52 @@ impl CallState {
 }
 
 impl HostState {
-    pub(crate) fn new(context: Arc<PluginContext>, call: CallState) -> Self {
+    pub(crate) fn new(context: Arc<PluginContext>, outbound: Option<Arc<Outbound>>, call: CallState) -> Self {
         let budget = Budget::new(context.memory_limit.as_u64());
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        Self { context, budget, call, table, tensors: 0, wasi: None }
+        Self { context, budget, call, table, tensors: 0, wasi: None, outbound, http: None }
     }
 
-    /// Whether the guest holds tensors, which after a call are somebody's who is gone.
-    pub(crate) fn holds_tensors(&self) -> bool {
-        self.tensors > 0
+    /// Has an instance that has answered others begin a call.
+    pub(crate) fn begin(&mut self, call: CallState) {
+        self.call = call;
+        self.budget.begin();
+        self.http = None;
+    }
+
+    /// Whether the guest holds what is the call's: tensors, or requests that have not ended. After the call they are
+    /// somebody's who is gone.
+    pub(crate) fn holds_what_is_the_call_s(&self) -> bool {
+        self.tensors > 0 || self.http.as_ref().is_some_and(|http| http.outgoing.is_open())
+    }
+
+    fn wasi<'a>(wasi: &'a mut Option<Box<Wasi>>, grants: &Grants) -> &'a mut Wasi {
+        wasi.get_or_insert_with(|| {
+            let mut table = ResourceTable::new();
+            table.set_max_capacity(MAX_WASI_HANDLES);
+            Box::new(Wasi { ctx: grants.wasi(), table })
+        })
     }
 }
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        // No files, no network, no environment, no standard streams: only clocks and random numbers do anything.
-        let ctx = self.wasi.get_or_insert_with(|| WasiCtx::builder().build());
-        WasiCtxView { ctx, table: &mut self.table }
+        let Wasi { ctx, table } = Self::wasi(&mut self.wasi, &self.context.grants);
+        WasiCtxView { ctx, table }
+    }
+}
+
+impl WasiHttpView for HostState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Wasi { table, .. } = Self::wasi(&mut self.wasi, &self.context.grants);
+        let Http { ctx, outgoing } = &mut **self.http.get_or_insert_with(|| {
+            let mut ctx = WasiHttpCtx::new();
+            ctx.set_field_size_limit(MAX_FIELDS);
+            let CallState { deadline, timeline, .. } = &self.call;
+            let outgoing = Outgoing::new(&self.context, self.outbound.clone(), *deadline, timeline);
+            Box::new(Http { ctx, outgoing })
+        });
+        WasiHttpCtxView { hooks: outgoing, table, ctx }
     }
 }

@@ -11,15 +11,24 @@ use crate::bindings::vespid::model::host::{self, InferError, LogLevel};
 use crate::bindings::vespid::model::tensors::NamedTensor as WitNamedTensor;
 use crate::bindings::vespid::model::types;
 use crate::convert;
+use crate::plugin::PluginContext;
 
 /// Calls of models by models, one in the other.
-const MAX_DEPTH: u8 = 8;
+const MAX_DEPTH: usize = 8;
 
 impl types::Host for HostState {}
 
 impl host::Host for HostState {
     fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self.context.config.get(&key).cloned())
+    }
+
+    fn env(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.context.grants.env.get(&name).cloned())
+    }
+
+    fn secret(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.context.grants.secrets.get(&name).map(|secret| secret.expose().to_owned()))
     }
 
     fn log(&mut self, level: LogLevel, message: String) -> wasmtime::Result<()> {
@@ -54,7 +63,9 @@ impl host::Host for HostState {
         let asked = self.peer_request(&model, version.as_deref(), inputs);
         let answer = match asked {
             Ok((peers, request)) => {
-                peers.infer(request, self.call.depth.saturating_add(1), &self.call.timeline).await
+                let PluginContext { model, version, .. } = &*self.context;
+                let callers = self.call.callers.clone().and(model.clone(), *version);
+                peers.infer(request, callers, &self.call.timeline).await
             }
             Err(error) => Err(error),
         };
@@ -87,12 +98,12 @@ impl HostState {
         let version =
             version.map(str::parse).transpose().map_err(|error| Error::invalid(format!("{error}")))?;
         let denied = |message: String| Error::new(ErrorCode::PermissionDenied, message);
-        if !self.context.granted_models.contains(&name) {
+        if !self.context.grants.models.contains(&name) {
             return Err(denied(format!(
                 "a call of model '{name}' is not granted: list it as `models` under [grants] in model.toml"
             )));
         }
-        if self.call.depth >= MAX_DEPTH {
+        if self.call.callers.depth() >= MAX_DEPTH {
             return Err(denied(format!("models call each other more than {MAX_DEPTH} deep")));
         }
         let peers = self

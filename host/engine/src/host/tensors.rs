@@ -143,6 +143,20 @@ impl tensors::HostTensor for HostState {
         Ok(Ok(elements))
     }
 
+    fn share(
+        &mut self,
+        handle: Resource<GuestTensor>,
+    ) -> wasmtime::Result<Result<Resource<GuestTensor>, TensorError>> {
+        let GuestTensor { tensor, charged } = self.table.get(&handle)?;
+        // Whole again, where the first was charged: which of the handles goes first is the guest's choice.
+        let (tensor, charged) = (tensor.clone(), (*charged).max(OVERHEAD));
+        if !self.budget.take(charged) {
+            let error = OverBudget { bytes: tensor.data().len(), limit: self.context.memory_limit };
+            return Ok(Err(TensorError::OutOfMemory(error.to_string())));
+        }
+        Ok(Ok(self.keep(GuestTensor { tensor, charged })?))
+    }
+
     fn to_nn(
         &mut self,
         handle: Resource<GuestTensor>,

@@ -3,6 +3,7 @@
 use vespid_types::{Error, ErrorCode, Extent};
 
 use super::decode::target;
+use super::proto::MemoryUsage as MemoryMessage;
 use super::proto::model_metadata_response::TensorMetadata as TensorMessage;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::{
@@ -13,7 +14,7 @@ use super::proto::{
 use crate::wire::metadata::{
     ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata, TensorMetadata,
 };
-use crate::wire::statistics::{BatchStatistics, Duration, InferenceStatistics, ModelStatistics};
+use crate::wire::statistics::{BatchStatistics, Duration, InferenceStatistics, MemoryUsage, ModelStatistics};
 use crate::{Api, describe};
 
 pub(super) fn server() -> ServerMetadataResponse {
@@ -21,9 +22,9 @@ pub(super) fn server() -> ServerMetadataResponse {
     ServerMetadataResponse { name, version, extensions }
 }
 
-pub(super) fn model(api: &Api, model: &str, version: &str) -> Result<ModelMetadataResponse, Error> {
+pub(super) async fn model(api: &Api, model: &str, version: &str) -> Result<ModelMetadataResponse, Error> {
     let ModelMetadata { name, versions, platform, inputs, outputs } =
-        api.metadata(target(model, version)?)?;
+        api.metadata(target(model, version)?).await?;
     Ok(ModelMetadataResponse {
         name: name.into(),
         versions: versions.into_iter().map(String::from).collect(),
@@ -40,8 +41,8 @@ fn tensor(TensorMetadata { name, datatype, shape }: TensorMetadata) -> TensorMes
 
 /// Whether a model can be called. One that is not there cannot, as Triton has it.
 pub(super) fn is_ready(api: &Api, model: &str, version: &str) -> Result<bool, Error> {
-    match api.predictor.model(&target(model, version)?) {
-        Ok(_) => Ok(true),
+    match api.predictor.check(&target(model, version)?) {
+        Ok(()) => Ok(true),
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unavailable) => Ok(false),
         Err(error) => Err(error),
     }
@@ -105,8 +106,14 @@ fn statistics_message(counted: ModelStatistics) -> StatisticsMessage {
             cache_miss: duration(cache_miss),
         }),
         batch_stats: counted.batch_stats.iter().map(batch).collect(),
+        memory_usage: counted.memory_usage.into_iter().map(memory).collect(),
         ..StatisticsMessage::default()
     }
+}
+
+fn memory(memory: MemoryUsage) -> MemoryMessage {
+    let MemoryUsage { r#type, id, byte_size } = memory;
+    MemoryMessage { r#type: r#type.to_owned(), id, byte_size }
 }
 
 fn batch(batch: &BatchStatistics) -> InferBatchStatistics {
@@ -124,6 +131,6 @@ fn duration(Duration { count, ns }: Duration) -> Option<StatisticDuration> {
 }
 
 /// A model's configuration in Triton's words.
-pub(super) fn config(api: &Api, model: &str, version: &str) -> Result<ModelConfigResponse, Error> {
-    Ok(ModelConfigResponse { config: Some(api.config(&target(model, version)?)?) })
+pub(super) async fn config(api: &Api, model: &str, version: &str) -> Result<ModelConfigResponse, Error> {
+    Ok(ModelConfigResponse { config: Some(api.config(&target(model, version)?).await?) })
 }

@@ -32,8 +32,8 @@ impl Health {
         let healthy = if matches!(service, "" | SERVICE_NAME) {
             self.api.is_ready()
         } else {
-            match self.api.predictor.model(&target(service, "").ok()?) {
-                Ok(_) => true,
+            match self.api.predictor.check(&target(service, "").ok()?) {
+                Ok(()) => true,
                 Err(error) if error.code() == ErrorCode::NotFound => return None,
                 Err(_) => false,
             }

@@ -51,7 +51,7 @@ pub(super) async fn infer(
     caller: &Caller,
     about: Option<&About>,
 ) -> Result<ModelInferResponse, Status> {
-    let asked = prepare(api, message, caller).map_err(|error| unlogged(&error))?;
+    let asked = prepare(api, message, caller).await.map_err(|error| unlogged(&error))?;
     let Asked { inference, request, format, .. } = asked;
     let answered = async {
         let response = inference.predict(request).await?;
@@ -81,11 +81,13 @@ pub(super) fn to_wire(
     encode(response, api.max_body)
 }
 
-/// Finds the model and reads the request. A failure is logged.
-pub(super) fn prepare(api: &Api, message: ModelInferRequest, caller: &Caller) -> Result<Asked, Error> {
-    let found = target(&message.model_name, &message.model_version)
-        .and_then(|target| Ok((api.predictor.model(&target)?, target)));
-    let (model, target) = found.inspect_err(|error| fault(error, None, None))?;
+/// Finds the model, which is loaded first where it is not, and reads the request. A failure is logged.
+pub(super) async fn prepare(api: &Api, message: ModelInferRequest, caller: &Caller) -> Result<Asked, Error> {
+    let found = async {
+        let target = target(&message.model_name, &message.model_version)?;
+        Ok((api.predictor.resolve(&target).await?, target))
+    };
+    let (model, target) = found.await.inspect_err(|error| fault(error, None, None))?;
     let inference = api.begin(&GRPC, model, &caller.headers);
     let (request, tells_end, format) = inference
         .decode(|| read(message, target, caller.deadline))

@@ -31,6 +31,9 @@ pub(super) async fn load(
     let RepositoryModelLoadRequest { repository_name, model_name, parameters } = request;
     let model = model(repository_name, model_name)?;
     let options = options(&model, parameters).map_err(|error| repository::refused(&model, error))?;
+    if !options.files.is_empty() {
+        api.sources.allow_upload().map_err(|error| repository::refused(&model, error))?;
+    }
     api.repository.load(model.clone(), options).await?;
     Ok(RepositoryModelLoadResponse { model_name: model.into(), is_loaded: true })
 }

@@ -50,7 +50,7 @@ impl GrpcInferenceService for Service {
 
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.into_inner();
-        answer(describe::model(&self.api, &name, &version))
+        answer(describe::model(&self.api, &name, &version).await)
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
@@ -69,7 +69,7 @@ impl GrpcInferenceService for Service {
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
         let ModelConfigRequest { name, version } = request.into_inner();
-        answer(describe::config(&self.api, &name, &version))
+        answer(describe::config(&self.api, &name, &version).await)
     }
 
     async fn model_statistics(

@@ -18,9 +18,10 @@ use crate::wire::settings::{self, Settings};
 pub(super) fn trace(api: &Api, request: TraceSettingRequest) -> Result<TraceSettingResponse, Error> {
     let model = match request.model_name.as_str() {
         "" => None,
-        name => Some(api.predictor.model(&target(name, "")?)?),
+        name => Some(target(name, "")?),
     };
-    let model = model.as_ref().map(|model| model.name());
+    model.as_ref().map_or(Ok(()), |model| api.predictor.check(model))?;
+    let model = model.as_ref().map(|model| &model.name);
     let asked: Settings =
         request.settings.into_iter().map(|(name, setting)| (name, setting.value.into())).collect();
     let told = if asked.is_empty() {

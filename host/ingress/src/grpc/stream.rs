@@ -85,7 +85,7 @@ impl Exchange {
             tokio::select! {
                 Some(part) = next_in_order(&mut self.in_order) => return Some(self.to_wire(part)),
                 Some(part) = self.as_made.next() => return Some(self.to_wire(part)),
-                request = next_request(&mut self.requests), if open && room => self.take(request),
+                request = next_request(&mut self.requests), if open && room => self.take(request).await,
                 () = until_stopping(&self.api), if open => {
                     let error = Error::new(ErrorCode::Unavailable, "the server is shutting down: open another stream");
                     self.close(Some(status(&error)));
@@ -111,9 +111,10 @@ impl Exchange {
         }
     }
 
-    fn take(&mut self, request: Option<Result<ModelInferRequest, Status>>) {
+    /// The responses on their way wait for a model that has to be loaded first.
+    async fn take(&mut self, request: Option<Result<ModelInferRequest, Status>>) {
         match request {
-            Some(Ok(request)) => self.begin(request),
+            Some(Ok(request)) => self.begin(request).await,
             // The transport's, after which it reads no further.
             Some(Err(status)) if status.code() == Code::OutOfRange => {
                 self.close(Some(door::too_large(self.api.max_body)));
@@ -128,12 +129,12 @@ impl Exchange {
         self.end = end;
     }
 
-    fn begin(&mut self, message: ModelInferRequest) {
+    async fn begin(&mut self, message: ModelInferRequest) {
         // Those that have ended are forgotten.
         while self.tasks.try_join_next().is_some() {}
         let id = message.id.clone();
         let (sender, receiver) = mpsc::channel(RESPONSES_WAITING);
-        match prepare(&self.api, message, &self.caller) {
+        match prepare(&self.api, message, &self.caller).await {
             Ok(asked) => {
                 if asked.inference.model().is_decoupled() {
                     self.as_made.push(ReceiverStream::new(receiver));

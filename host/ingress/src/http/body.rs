@@ -80,7 +80,7 @@ pub(super) async fn read_for(
     target: &ModelRef,
     body: Body,
 ) -> Result<(Arc<ReadyModel>, Bytes), Failure> {
-    match api.predictor.model(target) {
+    match api.predictor.resolve(target).await {
         Ok(model) => Ok((model, read_body(body, api.max_body, 0).await?)),
         Err(error) => {
             drain(body).await;

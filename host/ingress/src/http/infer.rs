@@ -21,7 +21,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let model = match api.predictor.model(&target) {
+    let model = match api.predictor.resolve(&target).await {
         Ok(model) => model,
         Err(error) => {
             drain(body).await;

@@ -35,15 +35,15 @@ pub(super) async fn model(
     State(api): State<Api>,
     Target(target): Target,
 ) -> Result<Json<ModelMetadata>, Failure> {
-    Ok(Json(api.metadata(target)?))
+    Ok(Json(api.metadata(target).await?))
 }
 
 pub(super) async fn model_ready(
     State(api): State<Api>,
     Target(target): Target,
 ) -> Result<Json<Value>, Failure> {
-    let model = api.predictor.model(&target)?;
-    Ok(Json(json!({"name": model.name(), "ready": true})))
+    api.predictor.check(&target)?;
+    Ok(Json(json!({"name": target.name, "ready": true})))
 }
 
 /// What every version of every model has counted.

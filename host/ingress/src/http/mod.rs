@@ -30,7 +30,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post, put};
 use bytesize::ByteSize;
 use tokio::sync::watch;
-use vespid_serving::{Predictor, Repository};
+use vespid_serving::{Predictor, Repository, Sources};
 use vespid_telemetry::Telemetry;
 use vespid_types::{Error, ErrorCode, ModelName};
 
@@ -47,6 +47,8 @@ pub struct Api {
     pub telemetry: Telemetry,
     /// Takes packages in.
     pub repository: Repository,
+    /// Gets packages from registries, and says whether they may be uploaded.
+    pub sources: Sources,
     /// How large the body of an inference request may be.
     pub max_body: ByteSize,
     /// Turns true when the server is told to end: it is not ready from then on.
@@ -77,6 +79,7 @@ pub fn router(api: Api) -> Router {
         .route("/v2/repository/index", post(repository::index))
         .route("/v2/repository/models/{model}/load", post(repository::load))
         .route("/v2/repository/models/{model}/unload", post(repository::unload))
+        .route("/v2/repository/models/{model}/traffic", get(repository::traffic).put(repository::set_traffic))
         .route(
             "/v2/repository/models/{model}/versions/{version}",
             put(repository::upload).delete(repository::remove),

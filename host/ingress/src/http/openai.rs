@@ -28,7 +28,8 @@ pub(super) async fn embeddings(
     let body = read_body(body, api.max_body, 0).await?;
     let asked = EmbeddingsRequest::read(&body)?;
     let target = ModelRef { name: asked.model.clone(), version: None };
-    let model = api.predictor.model(&target).map_err(|error| Failure::from(error).in_field("model"))?;
+    let model = api.predictor.resolve(&target).await;
+    let model = model.map_err(|error| Failure::from(error).in_field("model"))?;
     let inference = api.begin(&HTTP, model, &headers);
     let answered = answer(&inference, asked).await;
     Ok(observe::about(&inference, answered))
@@ -59,8 +60,7 @@ pub(super) fn list(api: &Api) -> ModelList {
 }
 
 pub(super) fn model_object(api: &Api, name: &ModelName) -> Result<ModelObject> {
-    let model = api.predictor.model(&ModelRef { name: name.clone(), version: None })?;
-    let since = model.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = api.predictor.since(name)?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(ModelObject::new(name.clone(), since.as_secs()))
 }
 

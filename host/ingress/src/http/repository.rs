@@ -1,16 +1,19 @@
 //! The model repository: its index, what is loaded and unloaded, uploads and removals; and how a version is configured.
 //!
-//! Uploads are Vespid's own: `PUT` of a package as a tar to `/v2/repository/models/{model}/versions/{version}`.
+//! Uploads are Vespid's own: `PUT` of a package as a tar to `/v2/repository/models/{model}/versions/{version}`, or of JSON
+//! that names where in a registry the package is.
 
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytesize::ByteSize;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tower_http::timeout::TimeoutBody;
-use vespid_types::{BoxError, Error, ErrorCode, ModelRef};
+use vespid_serving::Traffic;
+use vespid_types::{BoxError, Error, ErrorCode, ModelName, ModelRef, Version};
 
 use super::body::PAUSE;
 use super::error::Failure;
@@ -18,6 +21,9 @@ use super::target::{Target, VersionedTarget};
 use super::{Api, drain, read_body};
 use crate::wire;
 use crate::wire::metadata::{ModelState, RepositoryIndexEntry};
+
+/// More than anyone's versions take.
+const MAX_TRAFFIC: ByteSize = ByteSize::kib(64);
 
 pub(super) async fn index(
     State(api): State<Api>,
@@ -31,8 +37,18 @@ pub(super) async fn index(
 pub(super) async fn upload(
     State(api): State<Api>,
     VersionedTarget { name, version }: VersionedTarget,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<RepositoryIndexEntry>), Failure> {
+    if is_json(&headers) {
+        let source = wire::repository::decode_source(&read_body(body, api.max_body, 0).await?)?;
+        api.sources.pull(name.clone(), version, &source).await?;
+        return Ok(created(name, version));
+    }
+    if let Err(error) = api.sources.allow_upload() {
+        drain(body).await;
+        return Err(error.into());
+    }
     let limit = api.repository.max_package();
     if body.size_hint().lower() > limit.as_u64() {
         drain(body).await;
@@ -46,13 +62,18 @@ pub(super) async fn upload(
         drain(Body::from_stream(chunks.boxed())).await;
         return Err(error.into());
     }
-    let entry = RepositoryIndexEntry {
-        name,
-        version: Some(version),
-        state: ModelState::Ready,
-        reason: String::new(),
-    };
-    Ok((StatusCode::CREATED, Json(entry)))
+    Ok(created(name, version))
+}
+
+fn created(name: ModelName, version: Version) -> (StatusCode, Json<RepositoryIndexEntry>) {
+    let (version, state, reason) = (Some(version), ModelState::Ready, String::new());
+    (StatusCode::CREATED, Json(RepositoryIndexEntry { name, version, state, reason }))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 pub(super) async fn remove(
@@ -75,6 +96,9 @@ pub(super) async fn load(
     let options = spawn_blocking(move || wire::repository::decode_load(&model, &body))
         .await
         .map_err(|error| Error::internal("a task failed").with_source(error))??;
+    if !options.files.is_empty() {
+        api.sources.allow_upload()?;
+    }
     api.repository.load(name, options).await?;
     Ok(StatusCode::OK)
 }
@@ -91,7 +115,27 @@ pub(super) async fn unload(
     Ok(StatusCode::OK)
 }
 
+/// Which of a model's versions are served, and how requests are led to them.
+pub(super) async fn traffic(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+) -> Result<Json<Traffic>, Failure> {
+    Ok(Json(api.repository.traffic(&name)?))
+}
+
+/// Sets it. What the document does not say is as usual.
+pub(super) async fn set_traffic(
+    State(api): State<Api>,
+    Target(ModelRef { name, .. }): Target,
+    body: Body,
+) -> Result<Json<Traffic>, Failure> {
+    let body = read_body(body, MAX_TRAFFIC, 0).await?;
+    let traffic = Traffic::parse(&body).map_err(Error::from)?;
+    api.repository.set_traffic(name, traffic.clone()).await?;
+    Ok(Json(traffic))
+}
+
 /// How a version is configured, in Triton's words.
 pub(super) async fn config(State(api): State<Api>, Target(target): Target) -> Result<Json<Value>, Failure> {
-    Ok(Json(wire::config::to_json(&api.config(&target)?)?))
+    Ok(Json(wire::config::to_json(&api.config(&target).await?)?))
 }

@@ -26,8 +26,8 @@ pub(super) async fn model_trace(
     State(api): State<Api>,
     Target(target): Target,
 ) -> Result<Json<Settings>, Failure> {
-    let model = api.predictor.model(&target)?;
-    Ok(Json(settings::trace_settings(&api.telemetry.trace_settings(Some(model.name())))))
+    api.predictor.check(&target)?;
+    Ok(Json(settings::trace_settings(&api.telemetry.trace_settings(Some(&target.name)))))
 }
 
 pub(super) async fn change_model_trace(
@@ -35,8 +35,8 @@ pub(super) async fn change_model_trace(
     Target(target): Target,
     body: Body,
 ) -> Result<Json<Settings>, Failure> {
-    let model = api.predictor.model(&target)?;
-    change(&api, Some(model.name()), body).await
+    api.predictor.check(&target)?;
+    change(&api, Some(&target.name), body).await
 }
 
 async fn change(api: &Api, model: Option<&ModelName>, body: Body) -> Result<Json<Settings>, Failure> {

@@ -143,6 +143,22 @@ impl LoadParameters {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceRequest<'a> {
+    #[serde(borrow)]
+    source: Text<'a>,
+}
+
+/// Reads the body of an upload that names where the package is in place of bringing it.
+///
+/// # Errors
+/// Where it is something else.
+pub(crate) fn decode_source(body: &[u8]) -> Result<String, Error> {
+    let Object(SourceRequest { source }) = read(body, "a package's source")?;
+    Ok(source.0.into_owned())
+}
+
+#[derive(Deserialize)]
 struct UnloadRequest {
     #[serde(rename = "parameters")]
     _parameters: Option<Object<UnloadParameters>>,
@@ -232,6 +248,21 @@ mod tests {
                     .to_string()
                     .contains("is not a request for the index")
             );
+        }
+    }
+
+    #[test]
+    fn a_source_is_one_text() {
+        assert_eq!(decode_source(br#"{"source": "oci:\/\/r/a"}"#).unwrap(), "oci://r/a");
+        for (body, expected) in [
+            ("{}", "source"),
+            (r#"{"source": 1}"#, "source"),
+            (r#"{"source": "a", "tag": "b"}"#, "tag"),
+            ("oci://r/a", "is not valid JSON"),
+            ("[]", "is not a package's source"),
+        ] {
+            let error = decode_source(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 

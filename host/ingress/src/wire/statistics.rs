@@ -1,8 +1,8 @@
 //! What models count, as the statistics extension of Triton's protocol writes it.
 //!
 //! Contract: the field names and their order are the extension's; what it does not have is under `vespid`. Counters begin
-//! when a version is loaded; times are nanoseconds. `docs/metrics.md` says what each is. Left out: the memory that a model
-//! takes, which is not told apart from the server's.
+//! when a version is loaded; times are nanoseconds. `docs/metrics.md` says what each is. The memory is
+//! that which the server counts for the model, with what it shares with others.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,22 @@ pub struct ModelStatistics {
     pub(crate) execution_count: u64,
     pub(crate) inference_stats: InferenceStatistics,
     pub(crate) batch_stats: Vec<BatchStatistics>,
-    memory_usage: [(); 0],
+    pub(crate) memory_usage: Vec<MemoryUsage>,
     vespid: Own,
+}
+
+/// What a model takes up, as far as it is on the processor.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct MemoryUsage {
+    pub(crate) r#type: &'static str,
+    pub(crate) id: i64,
+    pub(crate) byte_size: u64,
+}
+
+impl MemoryUsage {
+    fn of(byte_size: u64) -> Self {
+        Self { r#type: "CPU", id: 0, byte_size }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -137,7 +151,7 @@ impl ModelStatistics {
                 cache_miss: Duration::default(),
             },
             batch_stats: statistics.batches.into_iter().map(BatchStatistics::from).collect(),
-            memory_usage: [],
+            memory_usage: statistics.memory.map(MemoryUsage::of).into_iter().collect(),
             vespid,
         }
     }

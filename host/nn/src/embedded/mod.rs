@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
 use vespid_types::{BackendName, Device, NamedTensor, Signature, TensorSpec};
 
-use crate::backend::{Backend, GraphSource, LoadedSessions, Session, Worker};
+use crate::backend::{Backend, Footprint, GraphSource, LoadedSessions, Session, Worker};
 use crate::{NnError, onnx};
 
 const NAME: BackendName = BackendName::Embedded;
@@ -48,6 +48,7 @@ impl Backend for Embedded {
             convert::check_carried(spec)?;
         }
         let (chosen, threads, instances) = (source.threads, source.threads(), source.instances.get());
+        let memory = MEMORY.of(source.data.len(), 1);
         let model = ModelOptions::with_all_ops()
             .prepack_weights(true)
             .load(source.data.into())
@@ -59,9 +60,13 @@ impl Backend for Embedded {
             Box::new(EmbeddedSession { graph: Arc::clone(&graph), threads }) as Box<dyn Session>
         };
         let sessions = (0..instances).map(session).collect();
-        Ok(LoadedSessions { signature, batching: described.batching, device: Device::Cpu, sessions })
+        let batching = described.batching;
+        Ok(LoadedSessions { signature, batching, device: Device::Cpu, memory, sessions })
     }
 }
+
+/// The weights, and their copies in the order in which products of matrices read them; all sessions share them.
+const MEMORY: Footprint = Footprint { fixed: 256 << 10, percent: 200 };
 
 fn check_place(source: &GraphSource) -> Result<(), NnError> {
     if let Device::Gpu(_) = source.device {

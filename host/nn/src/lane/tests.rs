@@ -61,7 +61,11 @@ fn loaded(batching: Batching) -> (LoadedSessions, Opener, Arc<Mutex<Vec<u64>>>) 
     let runs = Arc::new(Mutex::new(Vec::new()));
     let session = Box::new(Gate { open, runs: Arc::clone(&runs) });
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-    (LoadedSessions { signature, batching, device: Device::Cpu, sessions: vec![session] }, opener, runs)
+    (
+        LoadedSessions { signature, batching, device: Device::Cpu, memory: 0, sessions: vec![session] },
+        opener,
+        runs,
+    )
 }
 
 fn lane(options: LaneOptions) -> Lane {

@@ -20,7 +20,7 @@ use ort::session::Session as OrtSession;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use vespid_types::{BackendName, Device, Provider, TensorSpec};
 
-use crate::backend::{Backend, GraphSource, LoadedSessions, Session};
+use crate::backend::{Backend, Footprint, GraphSource, LoadedSessions, Session};
 use crate::{NnError, onnx};
 use session::OnnxSession;
 
@@ -142,9 +142,13 @@ impl Backend for OnnxRuntime {
             Ok(Box::new(OnnxSession::new(session, signature.clone())) as Box<dyn Session>)
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
-        Ok(LoadedSessions { signature, batching, device, sessions })
+        let memory = MEMORY.of(source.data.len(), source.instances.get());
+        Ok(LoadedSessions { signature, batching, device, memory, sessions })
     }
 }
+
+/// Each session has its own copy of the weights, of some in another order as well.
+const MEMORY: Footprint = Footprint { fixed: 1 << 20, percent: 150 };
 
 /// Whether the library was built with a provider.
 fn is_built_in(provider: Provider) -> bool {

@@ -26,7 +26,7 @@ use wasmtime_wasi_nn::backend::{BackendError, BackendInner};
 use wasmtime_wasi_nn::wit::ExecutionTarget;
 
 use crate::NnError;
-use crate::backend::{Backend, GraphSource, LoadedSessions, Session};
+use crate::backend::{Backend, Footprint, GraphSource, LoadedSessions, Session};
 use session::WasiNnSession;
 
 pub use convert::CARRIED;
@@ -128,6 +128,9 @@ impl Loaded {
 pub const EXACT: &str = "where that is too coarse, have the plugins.xml beside its library set INFERENCE_PRECISION_HINT to f32 \
                          for the CPU, as `cargo xtask setup openvino` does";
 
+/// Each session is compiled by itself, with its own copy of the weights.
+const MEMORY: Footprint = Footprint { fixed: 2 << 20, percent: 200 };
+
 impl Backend for OpenVino {
     fn name(&self) -> BackendName {
         NAME
@@ -148,7 +151,8 @@ impl Backend for OpenVino {
             Ok(Box::new(session) as Box<dyn Session>)
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
-        Ok(LoadedSessions { signature, batching, device, sessions })
+        let memory = MEMORY.of(source.data.len() + weights.len(), source.instances.get());
+        Ok(LoadedSessions { signature, batching, device, memory, sessions })
     }
 }
 

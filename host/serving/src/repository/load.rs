@@ -13,8 +13,8 @@ use vespid_package::{Overrides, PackageFiles, Stored, VersionPolicy};
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
 use super::task::Command;
-use super::{Repository, Shared, blocking};
-use crate::model::ReadyModel;
+use super::{Repository, Shared, blocking, files_of};
+use crate::model::{Files, ReadyModel};
 
 /// What whoever asks for a load expects of the model: called before the model serves.
 pub type Agreement = Arc<dyn Fn(&ReadyModel) -> Result<()> + Send + Sync>;
@@ -48,7 +48,7 @@ pub(super) struct Loaded {
 
 /// Where a version's files are.
 enum Source {
-    Stored(Stored),
+    Stored(Version),
     Files(Version, PackageFiles),
 }
 
@@ -118,7 +118,7 @@ impl Repository {
 }
 
 /// Runs work to its end, whether or not the caller stays for it.
-async fn run(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+pub(super) async fn run(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
     tokio::spawn(work).await.unwrap_or_else(|error| Err(ended(error)))
 }
 
@@ -134,8 +134,7 @@ fn failed(name: &ModelName, error: Error) -> Error {
 impl Source {
     fn version(&self) -> Version {
         match self {
-            Self::Stored(stored) => stored.version,
-            Self::Files(version, _) => *version,
+            Self::Stored(version) | Self::Files(version, _) => *version,
         }
     }
 }
@@ -150,7 +149,9 @@ struct How {
 impl How {
     async fn load(&self, shared: &Arc<Shared>, source: Source) -> Result<ReadyModel> {
         let ready = match source {
-            Source::Stored(stored) => shared.load_stored(stored, self.overrides.as_ref()).await?,
+            Source::Stored(version) => {
+                shared.load_stored(&self.name, version, self.overrides.as_ref()).await?
+            }
             Source::Files(version, files) => self.load_files(shared, version, files).await?,
         };
         self.agreement.as_ref().map_or(Ok(()), |agreement| agreement(&ready))?;
@@ -168,24 +169,26 @@ impl How {
             blocking(move || Ok(store.stage()?.verify_files(&files, (&name, version), limits)?)).await?;
         let overrides = self.overrides.clone().unwrap_or_default();
         let manifest = overrides.apply(package.manifest().clone(), &package.dir())?;
-        let ready = shared.load(manifest, package.dir()).await?;
-        // What it needs of the files is in memory; the package is dropped here, and its folder with it.
-        Ok(ready.overridden_by(overrides.versions))
+        let ready = shared.load(manifest, files_of(&package)).await?;
+        // Of most packages all that is needed is in memory: they are dropped here, and their folders with them.
+        Ok(ready.overridden_by(overrides.versions).out_of(package))
     }
 }
 
 impl Shared {
+    /// Loads a version of the store.
     pub(super) async fn load_stored(
         &self,
-        stored: Stored,
+        name: &ModelName,
+        version: Version,
         overrides: Option<&Overrides>,
     ) -> Result<ReadyModel> {
-        let dir = stored.dir.clone();
-        let manifest = blocking(move || Ok(stored.manifest()?)).await?;
+        let Stored { manifest, dir, digests, .. } = self.store.fetch(name, version).await?;
+        let files = Files { dir, digests };
         match overrides {
-            None => self.load(manifest, dir).await,
+            None => self.load(manifest, files).await,
             Some(overrides) => {
-                let ready = self.load(overrides.apply(manifest, &dir)?, dir).await?;
+                let ready = self.load(overrides.apply(manifest, &files.dir)?, files).await?;
                 Ok(ready.overridden_by(overrides.versions.clone()))
             }
         }

@@ -1,5 +1,12 @@
 //! The host, as a component reaches it. Nothing but this knows the generated bindings.
 
+#[cfg(feature = "assets")]
+#[path = "component/assets.rs"]
+pub(crate) mod assets;
+#[cfg(feature = "http")]
+#[path = "component/http.rs"]
+pub(crate) mod http;
+
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -41,6 +48,10 @@ impl Tensor {
         Ok(self.0.read(offset, length)?)
     }
 
+    pub(crate) fn share(&self) -> Result<Self> {
+        Ok(Self(self.0.share()?))
+    }
+
     pub(crate) fn elements(&self) -> Result<Vec<(u64, u64)>> {
         Ok(self.0.elements()?)
     }
@@ -69,6 +80,14 @@ impl Graph {
 
 pub(crate) fn config(key: &str) -> Option<String> {
     host::config(key)
+}
+
+pub(crate) fn env(name: &str) -> Option<String> {
+    host::env(name)
+}
+
+pub(crate) fn secret(name: &str) -> Option<String> {
+    host::secret(name)
 }
 
 pub(crate) fn log(level: Level, message: &str) {

@@ -64,6 +64,10 @@ impl Tensor {
         })
     }
 
+    pub(crate) fn share(&self) -> Result<Self> {
+        Self::new(self.datatype, &self.shape, &self.data)
+    }
+
     pub(crate) fn elements(&self) -> Result<Vec<(u64, u64)>> {
         let mut elements = Vec::new();
         let mut offset = 0;
@@ -102,6 +106,14 @@ pub(crate) fn config(key: &str) -> Option<String> {
     testing::with(|host| host.config.get(key).cloned())
 }
 
+pub(crate) fn env(name: &str) -> Option<String> {
+    testing::with(|host| host.env.get(name).cloned())
+}
+
+pub(crate) fn secret(name: &str) -> Option<String> {
+    testing::with(|host| host.secrets.get(name).cloned())
+}
+
 pub(crate) fn log(level: Level, message: &str) {
     eprintln!("{level:?}: {message}");
 }
@@ -124,8 +136,31 @@ pub(crate) fn infer(
     answer(inputs.collect())
 }
 
+#[cfg(feature = "http")]
+pub(crate) mod http {
+    use super::testing;
+    use crate::http::{Request, Response};
+    use crate::{Error, Result};
+
+    pub(crate) fn send(request: Request) -> Result<Response> {
+        let answer = testing::with(|host| host.http.clone());
+        answer.ok_or_else(|| Error::internal("this test has given nothing to `testing::http`"))?(&request)
+    }
+}
+
+#[cfg(feature = "assets")]
+pub(crate) mod assets {
+    use super::testing;
+    use crate::{Error, Result};
+
+    pub(crate) fn read(path: &str) -> Result<Vec<u8>> {
+        testing::with(|host| host.assets.get(path).cloned())
+            .ok_or_else(|| Error::internal("this test has given none of that name to `testing::asset`"))
+    }
+}
+
 pub mod testing {
-    //! The host of a plugin's own tests, on any target but WebAssembly: graphs, models and configuration that the test
+    //! The host of a plugin's own tests, on any target but WebAssembly: graphs, models, configuration and grants that the test
     //! gives. Each belongs to the thread, so that tests do not see one another's.
 
     use std::cell::RefCell;
@@ -141,7 +176,16 @@ pub mod testing {
         pub(super) graphs: HashMap<String, Rc<Answer>>,
         pub(super) models: HashMap<String, Rc<Answer>>,
         pub(super) config: HashMap<String, String>,
+        pub(super) env: HashMap<String, String>,
+        pub(super) secrets: HashMap<String, String>,
+        #[cfg(feature = "http")]
+        pub(super) http: Option<Rc<Http>>,
+        #[cfg(feature = "assets")]
+        pub(super) assets: HashMap<String, Vec<u8>>,
     }
+
+    #[cfg(feature = "http")]
+    type Http = dyn Fn(&crate::http::Request) -> Result<crate::http::Response>;
 
     thread_local! {
         static HOST: RefCell<Host> = RefCell::default();
@@ -164,6 +208,28 @@ pub mod testing {
     /// Sets a value of the manifest's `[config]` table.
     pub fn config(key: &str, value: &str) {
         with(|host| host.config.insert(key.to_owned(), value.to_owned()));
+    }
+
+    /// Sets a value of the environment.
+    pub fn env(name: &str, value: &str) {
+        with(|host| host.env.insert(name.to_owned(), value.to_owned()));
+    }
+
+    /// Sets a secret.
+    pub fn secret(name: &str, value: &str) {
+        with(|host| host.secrets.insert(name.to_owned(), value.to_owned()));
+    }
+
+    /// Answers what the plugin asks over [HTTP](crate::http).
+    #[cfg(feature = "http")]
+    pub fn http(answer: impl Fn(&crate::http::Request) -> Result<crate::http::Response> + 'static) {
+        with(|host| host.http = Some(Rc::new(answer)));
+    }
+
+    /// Puts a file into the folder that [`assets`](crate::assets) reads.
+    #[cfg(feature = "assets")]
+    pub fn asset(path: &str, content: impl Into<Vec<u8>>) {
+        with(|host| host.assets.insert(path.to_owned(), content.into()));
     }
 
     fn answer(function: impl Fn(Tensors) -> Result<Vec<(&'static str, Tensor)>> + 'static) -> Rc<Answer> {

@@ -196,6 +196,7 @@ fn refusal(operation: &Operation, status: u16) -> Response {
 fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The request is wrong; the text names the field and the remedy",
+        403 => "The server is not allowed to do that",
         404 => "There is no such model or version",
         406 => "The client admits no encoding that there is",
         408 => "The body did not go on",

@@ -31,7 +31,7 @@ pub(super) async fn model_page(
     State(api): State<Api>,
     Target(target): Target,
 ) -> Result<Html<String>, Failure> {
-    api.predictor.model(&target)?;
+    api.predictor.check(&target)?;
     Ok(show(if target.version.is_some() { "../../../../docs/" } else { "../../docs/" }))
 }
 
@@ -70,6 +70,6 @@ pub(super) async fn model_document(
     State(api): State<Api>,
     Target(target): Target,
 ) -> Result<Json<Value>, Failure> {
-    let model = api.predictor.model(&target)?;
+    let model = api.predictor.resolve(&target).await?;
     Ok(Json(document::of_model(model.name(), model.signature())))
 }

@@ -199,7 +199,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "Brings a model into service, as it is stored or otherwise",
         )
     }
-    .refusals(&[400, 404, 408, 409, 413, 415, 500, 501, 503]),
+    .refusals(&[400, 403, 404, 408, 409, 413, 415, 500, 501, 503]),
     Operation {
         method: Method::Post,
         body: Body::Optional(&[(JSON, "UnloadRequest")]),
@@ -212,16 +212,34 @@ pub(super) const OPERATIONS: &[Operation] = &[
     }
     .refusals(&[400, 404, 408, 413, 415, 500, 503]),
     Operation::get(
+        "/v2/repository/models/{model}/traffic",
+        "traffic",
+        REPOSITORY,
+        "Which of a model's versions are served, and how requests are led to them",
+    )
+    .answers(&[(JSON, "Traffic")])
+    .refusals(&[400, 404]),
+    Operation::get(
+        "/v2/repository/models/{model}/traffic",
+        "setTraffic",
+        REPOSITORY,
+        "Sets which of a model's versions are served, and how requests are led to them",
+    )
+    .method(Method::Put)
+    .body(&[(JSON, "Traffic")])
+    .answers(&[(JSON, "Traffic")])
+    .refusals(&[400, 404, 408, 413, 415, 500, 503]),
+    Operation::get(
         "/v2/repository/models/{model}/versions/{version}",
         "upload",
         REPOSITORY,
-        "Uploads a version, which can be called when this has answered",
+        "Uploads a version, or has the server pull it from a registry; it can be called when this has answered",
     )
     .method(Method::Put)
-    .body(&[(BINARY, "Package")])
+    .body(&[(BINARY, "Package"), (JSON, "PackageSource")])
     .status(201)
     .answers(&[(JSON, "RepositoryIndexEntry")])
-    .refusals(&[400, 409, 413, 415, 500, 501, 503]),
+    .refusals(&[400, 403, 404, 408, 409, 413, 415, 500, 501, 503]),
     Operation::get(
         "/v2/repository/models/{model}/versions/{version}",
         "remove",
