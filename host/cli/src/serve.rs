@@ -194,6 +194,8 @@ async fn listen_and_drain(
 }
 
 async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+    // What contradicts itself is said before anything is made.
+    let control = args.models.control()?;
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
     let store = open_store(args).await?;
     let registry = args.registries.open(args.max_package)?;
@@ -221,7 +223,7 @@ async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> a
         cases: vespid_ingress::cases::request,
         loading: args.models.loading(),
         memory: args.models.memory(),
-        control: args.models.control()?,
+        control,
     };
     let repository = Repository::start(store, predictor.clone(), options).await?;
     let sources = Sources::new(repository.clone(), registry, args.registry.clone());

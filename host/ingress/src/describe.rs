@@ -1,7 +1,7 @@
 //! What the server says of itself, of its models and of their repository, whichever protocol asks.
 
-use vespid_serving::State;
-use vespid_types::{ModelRef, Result};
+use vespid_serving::{State, Statistics};
+use vespid_types::{ModelName, ModelRef, Result, Version};
 
 use crate::Api;
 use crate::grpc::proto::ModelConfig;
@@ -34,6 +34,10 @@ pub(crate) fn server() -> ServerMetadata {
     }
 }
 
+fn to_wire((name, version, counted): (ModelName, Version, Statistics)) -> ModelStatistics {
+    ModelStatistics::new(name, version, counted)
+}
+
 impl Api {
     /// Whether the server is ready: the models that it had at its start are loaded, and it has not been told to end.
     pub(crate) fn is_ready(&self) -> bool {
@@ -57,18 +61,16 @@ impl Api {
 
     /// What every version of every model has counted.
     pub(crate) fn all_statistics(&self) -> Vec<ModelStatistics> {
-        let counted = self.predictor.statistics().into_iter();
-        counted.map(|(name, version, counted)| ModelStatistics::new(name, version, counted)).collect()
+        self.predictor.statistics().into_iter().map(to_wire).collect()
     }
 
     /// What a version has counted; of all versions where none is named.
     pub(crate) fn statistics(&self, target: &ModelRef) -> Result<Vec<ModelStatistics>> {
         // Says why there is none.
         self.predictor.check(target)?;
-        let asked = |counted: &ModelStatistics| {
-            counted.name == target.name && target.version.is_none_or(|version| counted.version == version)
-        };
-        Ok(self.all_statistics().into_iter().filter(asked).collect())
+        let counted = self.predictor.statistics_of(&target.name).into_iter();
+        let asked = counted.filter(|(_, version, _)| target.version.is_none_or(|asked| asked == *version));
+        Ok(asked.map(to_wire).collect())
     }
 
     /// Every version of every model; of those only that can be called where `ready`.

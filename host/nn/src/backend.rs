@@ -67,7 +67,7 @@ pub struct LoadedSessions {
     pub sessions: Vec<Box<dyn Session>>,
 }
 
-/// How much memory a library takes for a graph, by the length of its files: what was measured for it, rounded up.
+/// How much memory a library takes for a graph, by the length of its files: by what resident memory grew with one more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Footprint {
     /// Bytes of each session, whatever the graph.

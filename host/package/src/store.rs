@@ -94,6 +94,8 @@ pub struct Listed {
     pub version: Version,
     /// Another one when the version has changed.
     pub stamp: Stamp,
+    /// Another one when the model's document has; none where it has none.
+    pub document: Option<Stamp>,
 }
 
 /// A version of the store that is whole, and on this machine.
@@ -121,6 +123,13 @@ impl Stored {
         let (digest, size) = (record.digest(), record.size());
         Self { name: name.clone(), version, digest, dir, size, digests, manifest }
     }
+}
+
+/// What a listing found.
+#[derive(Default)]
+struct Contents {
+    versions: BTreeMap<(ModelName, Version), Found>,
+    documents: BTreeMap<ModelName, Stamp>,
 }
 
 /// What a listing found under the name of a version.
@@ -206,7 +215,7 @@ impl Store {
     /// # Errors
     /// What the store says.
     pub async fn list(&self) -> Result<Vec<Listed>, PackageError> {
-        Ok(listed(self.find(Path::from(MODELS)).await?))
+        Ok(self.find(Path::from(MODELS)).await?.listed())
     }
 
     /// Every version of one model, in order; none where the store does not know it.
@@ -214,7 +223,7 @@ impl Store {
     /// # Errors
     /// What the store says.
     pub async fn versions(&self, name: &ModelName) -> Result<Vec<Listed>, PackageError> {
-        Ok(listed(self.find(model_path(name)).await?))
+        Ok(self.find(model_path(name)).await?.listed())
     }
 
     /// Whether the store has this version, whole or not.
@@ -227,7 +236,7 @@ impl Store {
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(PackageError::objects("look for", &record_path(name, version))(error)),
         }
-        Ok(!self.find(folder_path(name, version)).await?.is_empty())
+        Ok(!self.find(folder_path(name, version)).await?.versions.is_empty())
     }
 
     /// A place to receive an archive: a folder of the cache.
@@ -301,8 +310,8 @@ impl Store {
         .await
     }
 
-    async fn find(&self, prefix: Path) -> Result<BTreeMap<(ModelName, Version), Found>, PackageError> {
-        let mut found: BTreeMap<(ModelName, Version), Found> = BTreeMap::new();
+    async fn find(&self, prefix: Path) -> Result<Contents, PackageError> {
+        let mut contents = Contents::default();
         let mut objects = self.objects.list(Some(&prefix));
         loop {
             let object = match objects.try_next().await {
@@ -312,37 +321,58 @@ impl Store {
                 Err(object_store::Error::InvalidPath { .. }) => continue,
                 Err(error) => return Err(PackageError::objects("list", &prefix)(error)),
             };
-            if let Some((key, is_record)) = placed(&object.location) {
-                let found = found.entry(key).or_default();
-                if is_record {
-                    found.record = Some(Stamp::of(&object));
-                } else {
-                    found.files.push(object);
+            match placed(&object.location) {
+                Some((name, Place::Record(version))) => {
+                    contents.found(name, version).record = Some(Stamp::of(&object));
                 }
+                Some((name, Place::File(version))) => contents.found(name, version).files.push(object),
+                Some((name, Place::Document)) => {
+                    contents.documents.insert(name, Stamp::of(&object));
+                }
+                None => {}
             }
         }
-        found.values_mut().for_each(|found| found.files.sort_by(|a, b| a.location.cmp(&b.location)));
-        Ok(found)
+        let found = contents.versions.values_mut();
+        found.for_each(|found| found.files.sort_by(|a, b| a.location.cmp(&b.location)));
+        Ok(contents)
     }
 }
 
-fn listed(found: BTreeMap<(ModelName, Version), Found>) -> Vec<Listed> {
-    let listed = |((name, version), Found { record, files })| Listed {
-        name,
-        version,
-        stamp: record.unwrap_or_else(|| Stamp::of_all(&files)),
-    };
-    found.into_iter().map(listed).collect()
+impl Contents {
+    fn found(&mut self, name: ModelName, version: Version) -> &mut Found {
+        self.versions.entry((name, version)).or_default()
+    }
+
+    fn listed(self) -> Vec<Listed> {
+        let Self { versions, documents } = self;
+        let listed = |((name, version), Found { record, files })| Listed {
+            stamp: record.unwrap_or_else(|| Stamp::of_all(&files)),
+            document: documents.get(&name).cloned(),
+            name,
+            version,
+        };
+        versions.into_iter().map(listed).collect()
+    }
 }
 
-/// Which version an object belongs to, and whether it is its record.
-fn placed(location: &Path) -> Option<((ModelName, Version), bool)> {
+/// What an object is to its model.
+enum Place {
+    Record(Version),
+    File(Version),
+    Document,
+}
+
+/// Which model an object belongs to, and as what.
+fn placed(location: &Path) -> Option<(ModelName, Place)> {
     let mut parts = location.parts().skip(1);
     let name: ModelName = parts.next()?.as_ref().parse().ok()?;
     let second = parts.next()?;
-    let is_file = parts.next().is_some();
-    let version = if is_file { second.as_ref() } else { second.as_ref().strip_suffix(".json")? };
-    Some(((name, version.parse().ok()?), !is_file))
+    let place = match (second.as_ref(), parts.next()) {
+        (version, Some(_)) => Place::File(version.parse().ok()?),
+        (SETTINGS, None) => Place::Document,
+        (record, None) => Place::Record(record.strip_suffix(".json")?.parse().ok()?),
+    };
+    Some((name, place))
 }
 
 fn model_path(name: &ModelName) -> Path {

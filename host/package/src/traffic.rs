@@ -36,7 +36,7 @@ pub struct Shadow {
     /// Of how many of a hundred requests it gets a copy; more than 0 and at most 100.
     #[serde(default = "all")]
     pub percent: f64,
-    /// By how much elements of floating-point outputs may differ, absolutely or relative to the greater one; all others
+    /// By how much elements of floating-point outputs may differ, absolutely or relative to the one returned; all others
     /// must be equal.
     #[serde(default = "tolerance")]
     pub tolerance: f64,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Version};
+use vespid_types::{Error, ErrorCode, ModelName, ModelRef, SequenceId, Version};
 
 use crate::ReadyModel;
 use crate::stats::Counters;
@@ -89,6 +89,16 @@ pub(crate) struct Model {
     pub(crate) route: Arc<Route>,
 }
 
+impl Model {
+    /// The versions that can be asked, in order.
+    pub(crate) fn askable(&self) -> impl Iterator<Item = (Version, &Entry)> {
+        self.versions
+            .iter()
+            .map(|(version, entry)| (*version, entry))
+            .filter(|(_, entry)| entry.can_be_asked())
+    }
+}
+
 type Models = BTreeMap<ModelName, Arc<Model>>;
 
 /// What was found of a version that can be asked.
@@ -121,49 +131,46 @@ impl Catalog {
         }
     }
 
+    /// A model as it is now.
+    pub(crate) fn model(&self, name: &ModelName) -> Option<Arc<Model>> {
+        self.models.load().get(name).cloned()
+    }
+
+    /// Every model as it is now, in order.
+    pub(crate) fn models(&self) -> Arc<Models> {
+        self.models.load_full()
+    }
+
     /// How traffic is led to a model's versions.
     pub(crate) fn route(&self, name: &ModelName) -> Option<Arc<Route>> {
-        self.models.load().get(name).map(|model| Arc::clone(&model.route))
+        Some(Arc::clone(&self.model(name)?.route))
     }
 
     /// The version that keeps a sequence.
-    pub(crate) fn keeper(&self, name: &ModelName, id: &vespid_types::SequenceId) -> Option<Arc<ReadyModel>> {
-        let models = self.models.load();
-        let entries = models.get(name)?.versions.values();
-        entries.filter_map(ready).find(|model| model.keeps(id)).cloned()
+    pub(crate) fn keeper(&self, name: &ModelName, id: &SequenceId) -> Option<Arc<ReadyModel>> {
+        let model = self.model(name)?;
+        model.versions.values().filter_map(ready).find(|model| model.keeps(id)).cloned()
     }
 
     /// The versions of a model that can be asked.
     pub(crate) fn ready_versions(&self, name: &ModelName) -> Vec<Version> {
-        let models = self.models.load();
-        let versions = models.get(name).into_iter().flat_map(|model| &model.versions);
-        versions.filter(|(_, entry)| entry.can_be_asked()).map(|(version, _)| *version).collect()
+        let model = self.model(name).unwrap_or_default();
+        model.askable().map(|(version, _)| version).collect()
     }
 
     /// All versions that are loaded.
     pub(crate) fn ready(&self) -> Vec<Arc<ReadyModel>> {
-        let models = self.models.load();
-        models.values().flat_map(|model| model.versions.values()).filter_map(ready).cloned().collect()
-    }
-
-    /// The counters of all versions that can be asked, whether they are loaded or not.
-    pub(crate) fn counters(&self) -> Vec<(ModelName, Version, Entry)> {
-        let models = self.models.load();
-        let of = |(name, model): (&ModelName, &Arc<Model>)| {
-            let asked = model.versions.iter().filter(|(_, entry)| entry.can_be_asked());
-            asked.map(|(version, entry)| (name.clone(), *version, entry.clone())).collect::<Vec<_>>()
-        };
-        models.iter().flat_map(of).collect()
+        self.models().values().flat_map(|model| model.versions.values()).filter_map(ready).cloned().collect()
     }
 
     /// What each version of a model is in.
     pub(crate) fn versions(&self, name: &ModelName) -> BTreeMap<Version, Entry> {
-        self.models.load().get(name).map(|model| model.versions.clone()).unwrap_or_default()
+        self.model(name).map(|model| model.versions.clone()).unwrap_or_default()
     }
 
     /// What a version is in.
     pub(crate) fn entry(&self, name: &ModelName, version: Version) -> Option<Entry> {
-        self.models.load().get(name)?.versions.get(&version).cloned()
+        self.model(name)?.versions.get(&version).cloned()
     }
 
     pub(crate) fn index(&self) -> Vec<IndexEntry> {

@@ -3,7 +3,6 @@
 //! Contract: a request is refused at the door where too many are in flight; it is answered by the version that was ready
 //! when it came, even if that is removed meanwhile. Dropping the future ends the work that can still be ended.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
@@ -13,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_engine::{Callers, Peers};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
-use crate::catalog::{Catalog, Entry, Found, IndexEntry};
+use crate::catalog::{Catalog, Entry, Found, IndexEntry, Model};
 use crate::model::ReadyModel;
 use crate::stats::Statistics;
 use crate::traffic::ShadowCounts;
@@ -151,12 +150,14 @@ impl Predictor {
     /// What every version that can be asked has counted, in order, whether it is loaded or not.
     #[must_use]
     pub fn statistics(&self) -> Vec<(ModelName, Version, Statistics)> {
-        let read = |(name, version, entry)| match entry {
-            Entry::Ready(model) => Some((name, version, model.statistics())),
-            Entry::Idle(idle) => Some((name, version, idle.counters.read(None, None))),
-            _ => None,
-        };
-        self.catalog().counters().into_iter().filter_map(read).collect()
+        let models = self.catalog().models();
+        models.iter().flat_map(|(name, model)| counted(name, model)).collect()
+    }
+
+    /// The same of one model.
+    #[must_use]
+    pub fn statistics_of(&self, name: &ModelName) -> Vec<(ModelName, Version, Statistics)> {
+        self.catalog().model(name).map(|model| counted(name, &model)).unwrap_or_default()
     }
 
     /// What loaded models take up together.
@@ -168,9 +169,7 @@ impl Predictor {
     /// What came of the copies of requests that shadow versions got.
     #[must_use]
     pub fn shadows(&self) -> Vec<ShadowCounts> {
-        let names: BTreeSet<ModelName> = self.index().into_iter().map(|entry| entry.name).collect();
-        let of = |name: &ModelName| self.catalog().route(name)?.counts(name);
-        names.iter().filter_map(of).collect()
+        self.catalog().models().iter().filter_map(|(name, model)| model.route.counts(name)).collect()
     }
 
     /// When a model became ready, of the version that a request without one is led to.
@@ -236,6 +235,15 @@ impl Predictor {
     pub(crate) fn peers(&self) -> Arc<dyn Peers> {
         Arc::new(WeakPredictor(Arc::downgrade(&self.0)))
     }
+}
+
+fn counted(name: &ModelName, model: &Model) -> Vec<(ModelName, Version, Statistics)> {
+    let read = |(version, entry): (Version, &Entry)| match entry {
+        Entry::Ready(model) => Some((name.clone(), version, model.statistics())),
+        Entry::Idle(idle) => Some((name.clone(), version, idle.counters.read(None, None))),
+        _ => None,
+    };
+    model.askable().filter_map(read).collect()
 }
 
 struct WeakPredictor(Weak<Inner>);

@@ -211,12 +211,11 @@ impl Repository {
     }
 
     async fn take_in(&self, package: Verified) -> Result<()> {
-        let Manifest { name, version, .. } = package.manifest().clone();
-        let ready = self
-            .shared
-            .load(package.manifest().clone(), files_of(&package))
-            .await
-            .map_err(|error| error.context(format!("model '{name}' version {version} failed to load")))?;
+        let loaded = self.shared.load(package.manifest().clone(), files_of(&package)).await;
+        let ready = loaded.map_err(|error| {
+            let Manifest { name, version, .. } = package.manifest();
+            error.context(format!("model '{name}' version {version} failed to load"))
+        })?;
         self.shared.check_fits(&ready)?;
         let repository = self.clone();
         run(async move { repository.put(package, ready).await }).await
@@ -224,10 +223,11 @@ impl Repository {
 
     /// Puts a package in its place, and into service.
     async fn put(&self, package: Verified, ready: ReadyModel) -> Result<()> {
-        let Manifest { name, version, grants, .. } = package.manifest().clone();
+        let Manifest { name, version, grants, .. } = package.manifest();
+        let (name, version, reads_files) = (name.clone(), *version, grants.folder.is_some());
         let _turn = self.shared.turns.take(&name).await;
         self.shared.store.commit(package).await?;
-        if grants.folder.is_none() {
+        if !reads_files {
             let ready = Arc::new(ready);
             return self.ask(|reply| Command::Committed { ready, reply }).await;
         }

@@ -6,6 +6,7 @@
 
 mod datatype;
 mod digest;
+mod element;
 mod error;
 mod graph;
 mod id;
@@ -19,6 +20,7 @@ mod timeline;
 
 pub use datatype::{Datatype, UnknownDatatype};
 pub use digest::{Digest, InvalidDigest};
+pub use element::{Element, Values};
 pub use error::{BoxError, Error, ErrorCode, Result};
 pub use graph::{BackendName, Device, Encoding, InvalidDevice, Provider};
 pub use id::{InvalidId, ModelName, Version};

@@ -203,6 +203,29 @@ fn traffic_that_leads_nowhere_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_document_that_is_no_traffic_leaves_the_model_served() {
+    let home = Home::default();
+    let server = home.start();
+    server.push("iris");
+    push(&server, 2, &version(2));
+    server.stop();
+    let document = home.store().join("models/iris/settings.json");
+    std::fs::write(&document, "no document").unwrap();
+    let server = home.start_with(&["--model-control", "poll", "--poll-interval", "200ms"]);
+    assert_eq!(answering(&server, 5).into_keys().collect::<Vec<_>>(), ["2"]);
+    assert!(server.log().contains("not all taken up: traffic: "), "{}", server.log());
+    // Another server, or a hand, sets it: no version changes with it.
+    std::fs::write(&document, r#"{"weights": {"1": 1}}"#).unwrap();
+    wait::until("it is in effect", || {
+        (answering(&server, 1).into_keys().next().unwrap() == "1").then_some(())
+    });
+    std::fs::write(&document, r#"{"weights": {"2": 1}}"#).unwrap();
+    wait::until("it is in effect", || {
+        (answering(&server, 1).into_keys().next().unwrap() == "2").then_some(())
+    });
+}
+
+#[test]
 fn a_version_that_fails_its_warm_up_does_not_come_in() {
     let server = Server::with(&["iris"]);
     let case = |shape: usize| {

@@ -9,8 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::{python, wheel};
 use crate::context::Context;
-use crate::scratch::{self, Scratch};
-use crate::ui::{self, Outcome};
+use crate::scratch;
 
 const PACKAGE: &str = "onnxruntime";
 
@@ -18,29 +17,12 @@ const PACKAGE: &str = "onnxruntime";
 const FOLDER: &str = "onnxruntime";
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Written last: the version that the library has.
-const VERSION: &str = "VERSION";
-
 /// What is taken besides the library: its licence, and those of what it contains.
 const NOTICES: [&str; 2] = ["onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"];
 
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
-    ui::step("ONNX Runtime", |step| {
-        let pin = python::CLIENTS.pinned(cx, PACKAGE)?;
-        let place = cx.cache().join(FOLDER);
-        if fs::read_to_string(place.join(VERSION)).is_ok_and(|version| version == pin.version) {
-            return Ok(Outcome::AlreadyThere);
-        }
-        let scratch = Scratch::new(cx, FOLDER)?;
-        let unpacked = wheel::unpack(cx, step, &pin, PACKAGE, &scratch)?;
-        let finished = scratch.folder("finished")?;
-        copy(&unpacked, &finished).context(
-            "the wheel of onnxruntime is laid out anew: adapt xtask/src/setup/onnxruntime.rs to it",
-        )?;
-        fs::write(finished.join(VERSION), &pin.version)?;
-        scratch::publish(&finished, &place)?;
-        Ok(Outcome::Done)
-    })
+    let pin = python::CLIENTS.pinned(cx, PACKAGE)?;
+    wheel::install(cx, "ONNX Runtime", &pin, PACKAGE, FOLDER, copy)
 }
 
 /// The library, where it has been set up.

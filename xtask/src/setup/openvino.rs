@@ -10,17 +10,13 @@ use anyhow::{Context as _, Result};
 
 use super::{python, wheel};
 use crate::context::Context;
-use crate::scratch::{self, Scratch};
-use crate::ui::{self, Outcome};
+use crate::scratch;
 
 const PACKAGE: &str = "openvino";
 
 /// The folder in the cache, and in it the library.
 const FOLDER: &str = "openvino";
 const LIBRARY: &str = "libopenvino_c.so";
-
-/// Written last: the version that the library has.
-const VERSION: &str = "VERSION";
 
 /// The libraries that are taken, by how their names begin: the core, its reader of the encoding, and what they need.
 const TAKEN: [&str; 4] = ["libopenvino.so.", "libopenvino_ir_frontend.so.", "libtbb", "libhwloc.so."];
@@ -32,21 +28,10 @@ const PROCESSOR: &str = "_cpu_plugin.so";
 const PLUGINS: &str = "plugins.xml";
 
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
-    ui::step("OpenVINO", |step| {
-        let pin = python::OPENVINO.pinned(cx, PACKAGE)?;
-        let place = cx.cache().join(FOLDER);
-        if fs::read_to_string(place.join(VERSION)).is_ok_and(|version| version == pin.version) {
-            return Ok(Outcome::AlreadyThere);
-        }
-        let scratch = Scratch::new(cx, FOLDER)?;
-        let unpacked = wheel::unpack(cx, step, &pin, PACKAGE, &scratch)?;
-        let finished = scratch.folder("finished")?;
+    let pin = python::OPENVINO.pinned(cx, PACKAGE)?;
+    wheel::install(cx, "OpenVINO", &pin, PACKAGE, FOLDER, |unpacked, finished| {
         let notices = unpacked.join(format!("openvino-{}.dist-info/licenses", pin.version));
-        copy(&unpacked.join("openvino/libs"), &notices, &finished)
-            .context("the wheel of openvino is laid out anew: adapt xtask/src/setup/openvino.rs to it")?;
-        fs::write(finished.join(VERSION), &pin.version)?;
-        scratch::publish(&finished, &place)?;
-        Ok(Outcome::Done)
+        copy(&unpacked.join("openvino/libs"), &notices, finished)
     })
 }
 

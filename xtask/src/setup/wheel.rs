@@ -8,8 +8,36 @@ use anyhow::{Context as _, Result};
 
 use super::python::{self, Pin};
 use crate::context::Context;
-use crate::scratch::Scratch;
-use crate::ui::Step;
+use crate::scratch::{self, Scratch};
+use crate::ui::{self, Outcome, Step};
+
+/// Written last: the version that has been set up.
+const VERSION: &str = "VERSION";
+
+/// Puts what `copy` takes out of a package's unpacked wheel into `folder` of the cache, unless that version is there.
+pub(crate) fn install(
+    cx: &Context,
+    title: &str,
+    pin: &Pin,
+    package: &str,
+    folder: &str,
+    copy: impl FnOnce(&Path, &Path) -> Result<()>,
+) -> Result<()> {
+    ui::step(title, |step| {
+        let place = cx.cache().join(folder);
+        if fs::read_to_string(place.join(VERSION)).is_ok_and(|version| version == pin.version) {
+            return Ok(Outcome::AlreadyThere);
+        }
+        let scratch = Scratch::new(cx, folder)?;
+        let unpacked = unpack(cx, step, pin, package, &scratch)?;
+        let finished = scratch.folder("finished")?;
+        copy(&unpacked, &finished)
+            .with_context(|| format!("the wheel of {package} is laid out anew: adapt the set-up to it"))?;
+        fs::write(finished.join(VERSION), &pin.version)?;
+        scratch::publish(&finished, &place)?;
+        Ok(Outcome::Done)
+    })
+}
 
 /// Loads the wheel for this machine and unpacks it; the folder with its content.
 pub(crate) fn unpack(

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use half::{bf16, f16};
-use vespid_types::{Datatype, Error, ErrorCode, NamedTensor, Parameter, Parameters, Response, Shape, Tensor};
+use vespid_types::{Element, Error, ErrorCode, NamedTensor, Parameter, Parameters, Response, Shape, Tensor};
 
 use super::Expected;
 use crate::wire::fault::Clipped;
@@ -189,15 +188,15 @@ fn check_tensor(output: &str, expected: &Tensor, got: &Tensor, tolerance: f64) -
         return Some(Difference::Type { output, expected: kind(expected), got: kind(got) });
     }
     let mut differing = (0..)
-        .zip(Values::of(expected).zip(Values::of(got)))
+        .zip(expected.values().zip(got.values()))
         .filter(|(_, (expected, got))| !expected.is_close_to(got, tolerance));
     let (place, (first, instead)) = differing.next()?;
     Some(Difference::Values {
         output,
         index: index(expected.shape(), place),
-        expected: first.to_string(),
-        got: instead.to_string(),
-        tolerance: matches!(first, Value::Number(_)).then_some(tolerance),
+        expected: shown(&first),
+        got: shown(&instead),
+        tolerance: matches!(first, Element::Number(_)).then_some(tolerance),
         count: 1 + differing.count() as u64,
         of: expected.len(),
     })
@@ -219,93 +218,10 @@ fn index(shape: &Shape, mut place: u64) -> Vec<u64> {
     index
 }
 
-/// An element of a tensor.
-#[derive(Clone, Copy)]
-enum Value<'a> {
-    Whole(i128),
-    Number(f64),
-    Bytes(&'a [u8]),
-}
-
-impl Value<'_> {
-    fn is_close_to(&self, other: &Self, tolerance: f64) -> bool {
-        match (self, other) {
-            (Self::Whole(a), Self::Whole(b)) => a == b,
-            // Both no numbers, or both the same infinity.
-            (Self::Number(a), Self::Number(b)) if a.is_nan() || a.is_infinite() => {
-                a == b || (a.is_nan() && b.is_nan())
-            }
-            (Self::Number(a), Self::Number(b)) => (a - b).abs() <= tolerance * a.abs().max(1.0),
-            (Self::Bytes(a), Self::Bytes(b)) => a == b,
-            _ => false,
-        }
+fn shown(element: &Element<'_>) -> String {
+    match element {
+        Element::Whole(value) => value.to_string(),
+        Element::Number(value) => value.to_string(),
+        Element::Bytes(bytes) => Clipped(&format!("{:?}", String::from_utf8_lossy(bytes)), SHOWN).to_string(),
     }
-}
-
-impl fmt::Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole(value) => write!(f, "{value}"),
-            Self::Number(value) => write!(f, "{value}"),
-            Self::Bytes(bytes) => {
-                write!(f, "{}", Clipped(&format!("{:?}", String::from_utf8_lossy(bytes)), SHOWN))
-            }
-        }
-    }
-}
-
-/// The elements of a tensor, one after the other.
-enum Values<'a> {
-    Fixed { datatype: Datatype, chunks: std::slice::ChunksExact<'a, u8> },
-    Bytes { tensor: &'a Tensor, elements: vespid_types::Elements<'a> },
-}
-
-impl<'a> Values<'a> {
-    fn of(tensor: &'a Tensor) -> Self {
-        match tensor.datatype().size() {
-            Some(size) => {
-                Self::Fixed { datatype: tensor.datatype(), chunks: tensor.data().chunks_exact(size) }
-            }
-            None => Self::Bytes { tensor, elements: tensor.elements() },
-        }
-    }
-}
-
-impl<'a> Iterator for Values<'a> {
-    type Item = Value<'a>;
-
-    fn next(&mut self) -> Option<Value<'a>> {
-        match self {
-            Self::Fixed { datatype, chunks } => value(*datatype, chunks.next()?),
-            Self::Bytes { tensor, elements } => Some(Value::Bytes(tensor.data().get(elements.next()?)?)),
-        }
-    }
-}
-
-fn value(datatype: Datatype, bytes: &[u8]) -> Option<Value<'_>> {
-    macro_rules! whole {
-        ($type:ty) => {
-            Value::Whole(<$type>::from_le_bytes(bytes.try_into().ok()?).into())
-        };
-    }
-    macro_rules! number {
-        ($type:ty) => {
-            Value::Number(<$type>::from_le_bytes(bytes.try_into().ok()?).into())
-        };
-    }
-    Some(match datatype {
-        Datatype::Bool | Datatype::Uint8 => whole!(u8),
-        Datatype::Uint16 => whole!(u16),
-        Datatype::Uint32 => whole!(u32),
-        Datatype::Uint64 => whole!(u64),
-        Datatype::Int8 => whole!(i8),
-        Datatype::Int16 => whole!(i16),
-        Datatype::Int32 => whole!(i32),
-        Datatype::Int64 => whole!(i64),
-        Datatype::Fp16 => number!(f16),
-        Datatype::Bf16 => number!(bf16),
-        Datatype::Fp32 => number!(f32),
-        Datatype::Fp64 => number!(f64),
-        Datatype::Bytes => return None,
-    })
 }

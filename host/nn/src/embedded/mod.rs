@@ -65,8 +65,9 @@ impl Backend for Embedded {
     }
 }
 
-/// The weights, and their copies in the order in which products of matrices read them; all sessions share them.
-const MEMORY: Footprint = Footprint { fixed: 256 << 10, percent: 200 };
+/// The weights, and of some of them copies in the order in which products of matrices read them; all sessions share them.
+/// One more graph took 1.47 (MiniLM), 1.04 (Magika) and 0.94 (EfficientNet-Lite0) times its file.
+const MEMORY: Footprint = Footprint { fixed: 256 << 10, percent: 150 };
 
 fn check_place(source: &GraphSource) -> Result<(), NnError> {
     if let Device::Gpu(_) = source.device {

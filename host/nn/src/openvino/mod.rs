@@ -128,7 +128,7 @@ impl Loaded {
 pub const EXACT: &str = "where that is too coarse, have the plugins.xml beside its library set INFERENCE_PRECISION_HINT to f32 \
                          for the CPU, as `cargo xtask setup openvino` does";
 
-/// Each session is compiled by itself, with its own copy of the weights.
+/// Each session is compiled by itself, with its own copy of the weights. Assumed, not measured.
 const MEMORY: Footprint = Footprint { fixed: 2 << 20, percent: 200 };
 
 impl Backend for OpenVino {

@@ -35,7 +35,8 @@ impl Store {
         let _room = self.fetching.acquire().await.ok();
         let _gathering = self.gathering.read().await;
         let Some((record, stamp)) = self.read_record(name, version).await? else {
-            let files = self.find(folder_path(name, version)).await?.remove(&(name.clone(), version));
+            let found = self.find(folder_path(name, version)).await?;
+            let files = { found.versions }.remove(&(name.clone(), version));
             let not_found = || PackageError::NotFound { name: name.clone(), version };
             return self.fetch_plain(name, version, files.ok_or_else(not_found)?.files).await;
         };

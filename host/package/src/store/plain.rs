@@ -139,7 +139,8 @@ impl Store {
         stamp: &Stamp,
     ) -> Result<(), PackageError> {
         let folder = folder_path(name, version);
-        let now = self.find(folder.clone()).await?.remove(&(name.clone(), version)).unwrap_or_default();
+        let now =
+            self.find(folder.clone()).await?.versions.remove(&(name.clone(), version)).unwrap_or_default();
         if Stamp::of_all(&now.files) == *stamp {
             return Ok(());
         }

@@ -45,7 +45,7 @@ impl Store {
 
     async fn remove_folder(&self, name: &ModelName, version: Version) -> Result<(), PackageError> {
         let folder = folder_path(name, version);
-        let Some(found) = self.find(folder.clone()).await?.remove(&(name.clone(), version)) else {
+        let Some(found) = self.find(folder.clone()).await?.versions.remove(&(name.clone(), version)) else {
             return Ok(());
         };
         self.delete(&folder.join(MANIFEST_FILE)).await?;
@@ -110,7 +110,7 @@ impl Store {
     async fn named(&self) -> Result<BTreeSet<Digest>, PackageError> {
         let found = self.find(Path::from(super::MODELS)).await?;
         let records: Vec<_> =
-            found.into_iter().filter_map(|(key, found)| Some((key, found.record?))).collect();
+            found.versions.into_iter().filter_map(|(key, found)| Some((key, found.record?))).collect();
         let unknown: Vec<_> = {
             let mut known = self.known();
             known.retain(|key, _| records.iter().any(|(listed, _)| listed == key));

@@ -22,11 +22,20 @@ use crate::repository::load::Loaded;
 const AT_ONCE: usize = 16;
 
 /// What the store held when it was last looked at.
-type Seen = BTreeMap<ModelName, BTreeMap<Version, Stamp>>;
+type Seen = BTreeMap<ModelName, Held>;
+
+/// What it held of a model.
+#[derive(Default)]
+struct Held {
+    versions: BTreeMap<Version, Stamp>,
+    document: Option<Stamp>,
+}
 
 /// What is otherwise with a model than it was.
 #[derive(Default)]
 struct Changes {
+    /// Whether its document is there and has changed. One that is gone says nothing: the model is served as before.
+    document: bool,
     found: Vec<Version>,
     changed: Vec<Version>,
     gone: Vec<Version>,
@@ -37,12 +46,8 @@ pub(super) fn start(repository: &Repository, listed: Vec<Listed>, control: Contr
     let (first, commands, shared) =
         (repository.clone(), repository.commands.downgrade(), Arc::downgrade(&repository.shared));
     tokio::spawn(async move {
-        let mut seen = arrange(listed);
-        let news = seen.iter().map(|(name, versions)| {
-            let found = versions.keys().copied().collect();
-            (name.clone(), Changes { found, ..Changes::default() })
-        });
-        first.follow(news.collect(), &control).await;
+        let now = arrange(listed);
+        let mut seen = first.follow(&Seen::new(), now, &control).await;
         first.shared.loaded.store(true, Ordering::Release);
         // What uploads that came to nothing have left.
         if let Err(error) = first.shared.store.sweep().await {
@@ -60,8 +65,10 @@ pub(super) fn start(repository: &Repository, listed: Vec<Listed>, control: Contr
 
 fn arrange(listed: Vec<Listed>) -> Seen {
     let mut seen = Seen::new();
-    for Listed { name, version, stamp } in listed {
-        seen.entry(name).or_default().insert(version, stamp);
+    for Listed { name, version, stamp, document } in listed {
+        let held = seen.entry(name).or_default();
+        held.versions.insert(version, stamp);
+        held.document = document;
     }
     seen
 }
@@ -69,18 +76,20 @@ fn arrange(listed: Vec<Listed>) -> Seen {
 /// What is otherwise now.
 fn compare(seen: &Seen, now: &Seen) -> BTreeMap<ModelName, Changes> {
     let names: BTreeSet<&ModelName> = seen.keys().chain(now.keys()).collect();
-    let none = BTreeMap::new();
+    let none = Held::default();
     let of = |name: &ModelName| {
         let (before, after) = (seen.get(name).unwrap_or(&none), now.get(name).unwrap_or(&none));
-        let mut changes = Changes::default();
-        for (version, stamp) in after {
-            match before.get(version) {
+        let document = after.document.is_some() && after.document != before.document;
+        let mut changes = Changes { document, ..Changes::default() };
+        for (version, stamp) in &after.versions {
+            match before.versions.get(version) {
                 None => changes.found.push(*version),
                 Some(old) if old != stamp => changes.changed.push(*version),
                 Some(_) => {}
             }
         }
-        changes.gone = before.keys().filter(|version| !after.contains_key(version)).copied().collect();
+        let gone = before.versions.keys().filter(|version| !after.versions.contains_key(version));
+        changes.gone = gone.copied().collect();
         changes
     };
     let changes = names.into_iter().map(|name| (name.clone(), of(name)));
@@ -89,7 +98,7 @@ fn compare(seen: &Seen, now: &Seen) -> BTreeMap<ModelName, Changes> {
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.found.is_empty() && self.changed.is_empty() && self.gone.is_empty()
+        !self.document && self.found.is_empty() && self.changed.is_empty() && self.gone.is_empty()
     }
 }
 
@@ -97,11 +106,7 @@ impl Repository {
     /// Looks at the store again; returns what it holds.
     async fn look(&self, seen: Seen, control: &Control) -> Seen {
         match self.shared.store.list().await {
-            Ok(listed) => {
-                let now = arrange(listed);
-                self.follow(compare(&seen, &now), control).await;
-                now
-            }
+            Ok(listed) => self.follow(&seen, arrange(listed), control).await,
             Err(error) => {
                 tracing::warn!("the store cannot be listed, so that nothing is changed: {error}");
                 seen
@@ -109,20 +114,25 @@ impl Repository {
         }
     }
 
-    async fn follow(&self, changes: BTreeMap<ModelName, Changes>, control: &Control) {
-        stream::iter(changes)
-            .for_each_concurrent(AT_ONCE, async |(name, changes)| {
-                let _turn = self.shared.turns.take(&name).await;
-                let served = control.serves(&name);
-                if let Err(error) = self.take_up(&name, changes, served).await {
-                    tracing::error!(model = %name, "what the store holds of it is not taken up: {error}");
-                }
-            })
-            .await;
+    /// Takes up what is otherwise now; returns what has been seen. A document that could not be taken up is looked at again.
+    async fn follow(&self, seen: &Seen, mut now: Seen, control: &Control) -> Seen {
+        let taken_up = stream::iter(compare(seen, &now)).map(async |(name, changes)| {
+            let _turn = self.shared.turns.take(&name).await;
+            let taken_up = self.take_up(&name, changes, control.serves(&name)).await;
+            let error = taken_up.err()?;
+            tracing::error!(model = %name, "what the store holds of it is not all taken up: {error}");
+            Some(name)
+        });
+        let failed: Vec<_> =
+            taken_up.buffer_unordered(AT_ONCE).filter_map(async |failed| failed).collect().await;
+        for name in failed {
+            now.entry(name).or_default().document = None;
+        }
+        now
     }
 
     async fn take_up(&self, name: &ModelName, changes: Changes, served: bool) -> Result<()> {
-        let Changes { found: mut versions, changed, gone } = changes;
+        let Changes { document, found: mut versions, changed, gone } = changes;
         if !gone.is_empty() {
             self.ask(|reply| Command::Gone { name: name.clone(), versions: gone, reply }).await?;
         }
@@ -137,15 +147,20 @@ impl Repository {
             }
         }
         self.ask(|reply| Command::Found { name: name.clone(), versions, served, reply }).await?;
-        if let Some(document) = self.shared.store.document(name).await? {
-            // What is not valid is not acted on: the model is served as before.
-            let traffic = Traffic::parse(&document)?;
-            if self.traffic(name).is_ok_and(|now| now != traffic) {
-                let traffic = Box::new(traffic);
-                self.ask(|reply| Command::Lead { name: name.clone(), traffic, reply }).await?;
-            }
+        // Where it cannot be read or is not valid, it is not acted on: the model is served as before.
+        let led = if document { self.take_up_document(name).await } else { Ok(()) };
+        self.reconcile(name).await.and(led)
+    }
+
+    async fn take_up_document(&self, name: &ModelName) -> Result<()> {
+        let Some(document) = self.shared.store.document(name).await? else { return Ok(()) };
+        let traffic = Traffic::parse(&document)?;
+        // What this server wrote itself is in effect.
+        if self.traffic(name).is_ok_and(|now| now != traffic) {
+            let traffic = Box::new(traffic);
+            self.ask(|reply| Command::Lead { name: name.clone(), traffic, reply }).await?;
         }
-        self.reconcile(name).await
+        Ok(())
     }
 
     /// Loads what the store holds now in place of what serves.

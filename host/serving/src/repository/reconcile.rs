@@ -57,35 +57,25 @@ pub(super) fn found(catalog: &Catalog, name: &ModelName, versions: &[Version], s
 
 /// The versions that are to serve and do not. They show as loading from now on, unless they are loaded when they are asked.
 pub(super) fn missing(catalog: &Catalog, name: &ModelName, loading: Loading) -> Vec<Version> {
-    if catalog.versions(name).is_empty() {
-        return Vec::new();
+    let Some(model) = catalog.model(name) else { return Vec::new() };
+    let serves = |version: &Version| model.versions.get(version).is_some_and(Entry::can_be_asked);
+    let missing: Vec<Version> = selected(&model).into_iter().filter(|version| !serves(version)).collect();
+    for version in &missing {
+        let entry = match loading {
+            Loading::AtOnce => Entry::Loading,
+            Loading::WhenAsked => Entry::Idle(Idle::default().into()),
+        };
+        catalog.set(name, *version, entry);
     }
-    catalog.change(name, |model| {
-        let selected = selected(model);
-        let missing = |version: &Version| !model.versions.get(version).is_some_and(Entry::can_be_asked);
-        let missing: Vec<Version> = selected.into_iter().filter(missing).collect();
-        for version in &missing {
-            let entry = match loading {
-                Loading::AtOnce => Entry::Loading,
-                Loading::WhenAsked => Entry::Idle(Idle::default().into()),
-            };
-            model.versions.insert(*version, entry);
-        }
-        if loading == Loading::WhenAsked { Vec::new() } else { missing }
-    })
+    if loading == Loading::WhenAsked { Vec::new() } else { missing }
 }
 
 /// Takes those out of service that are not to serve.
 pub(super) fn retire(catalog: &Catalog, name: &ModelName) {
-    let versions = catalog.versions(name);
-    if versions.is_empty() {
-        return;
-    }
-    let selected = catalog.change(name, |model| selected(model));
-    for (version, entry) in versions {
-        if entry.can_be_asked() && !selected.contains(&version) {
-            tracing::info!(model = %name, %version, "out of service: the model's policy does not select it");
-            catalog.unload(name, version, Why::Policy);
-        }
+    let Some(model) = catalog.model(name) else { return };
+    let selected = selected(&model);
+    for (version, _) in model.askable().filter(|(version, _)| !selected.contains(version)) {
+        tracing::info!(model = %name, %version, "out of service: the model's policy does not select it");
+        catalog.unload(name, version, Why::Policy);
     }
 }
