@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn elements_of_bytes_are_their_contents() {
         let data = encode_elements(&[&b"a"[..], b""]).unwrap();
-        let tensor = Tensor::new(Datatype::Bytes, Shape::from([2].as_slice()), data.into()).unwrap();
+        let tensor = Tensor::new(Datatype::Bytes, Shape::from([2].as_slice()), data).unwrap();
         let values: Vec<_> = tensor.values().collect();
         assert_eq!(values, [Element::Bytes(b"a"), Element::Bytes(b"")]);
     }
