@@ -93,7 +93,7 @@ impl Traffic {
     }
 }
 
-/// A whole number from 1. JSON has one kind of numbers: `2.0` is one too.
+/// A whole number from 1.
 #[derive(Deserialize)]
 #[serde(try_from = "f64")]
 struct Whole(NonZero<u32>);
@@ -102,10 +102,10 @@ impl TryFrom<f64> for Whole {
     type Error = String;
 
     fn try_from(number: f64) -> Result<Self, String> {
-        let whole = number.fract() == 0.0 && number >= 1.0 && number <= f64::from(u32::MAX);
-        // Exact, for it is within what the type holds.
-        let whole = whole.then_some(number as u32).and_then(NonZero::new);
-        whole.map(Self).ok_or_else(|| format!("{number} is not a whole number from 1 to {}", u32::MAX))
+        vespid_types::whole(number)
+            .and_then(NonZero::new)
+            .map(Self)
+            .ok_or_else(|| format!("{number} is not a whole number from 1 to {}", u32::MAX))
     }
 }
 
@@ -114,6 +114,7 @@ impl TryFrom<f64> for Whole {
 #[serde(untagged, expecting = "a version: a whole number from 1")]
 enum Spelling {
     Number(u64),
+    Real(Whole),
     Text(String),
 }
 
@@ -124,6 +125,7 @@ fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Err
 fn parse_version(spelling: Spelling) -> Result<Version, vespid_types::InvalidId> {
     match spelling {
         Spelling::Number(number) => number.to_string().parse(),
+        Spelling::Real(Whole(number)) => number.to_string().parse(),
         Spelling::Text(text) => text.parse(),
     }
 }
@@ -206,7 +208,7 @@ mod tests {
             let traffic = Traffic::parse(text.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(traffic.to_json()).unwrap(), text);
         }
-        let lenient = br#"{"versions":{"specific":[1,"3"]},"shadow":{"version":3},"weights":{"1":2.0}}"#;
+        let lenient = br#"{"versions":{"specific":[1,"3"]},"shadow":{"version":3.0},"weights":{"1":2.0}}"#;
         let Traffic { versions, shadow, .. } = Traffic::parse(lenient).unwrap();
         let specific = ["1", "3"].map(|version| version.parse().unwrap());
         assert_eq!(versions, VersionPolicy::Specific(specific.into()));

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 use vespid_telemetry::{Change, LogChange, LogSettings, TraceChange, TraceLevel, TraceSettings};
-use vespid_types::{Error, ErrorCode};
+use vespid_types::{Error, ErrorCode, whole};
 
 use super::fault::name;
 
@@ -87,11 +87,9 @@ pub fn log_change(settings: &Settings) -> Result<LogChange, Error> {
             "log_verbose_level" => {
                 change.verbose = match value {
                     Value::Null => Change::Clear,
-                    value => {
-                        Change::Set(value.as_u64().and_then(|level| u32::try_from(level).ok()).ok_or_else(
-                            || Error::invalid("log_verbose_level: expected a whole number, 0 or more"),
-                        )?)
-                    }
+                    value => Change::Set(value.as_f64().and_then(whole).ok_or_else(|| {
+                        Error::invalid("log_verbose_level: expected a whole number, 0 or more")
+                    })?),
                 };
             }
             "log_file" => only(key, &text(key, value)?, "", "the log goes to the server's standard error")?,
@@ -283,7 +281,7 @@ mod tests {
         assert_eq!(told, expected);
         assert!(log_change(&object(told)).is_ok(), "what is told can be set");
         let change =
-            log_change(&settings(json!({"log_info": false, "log_verbose_level": 2, "log_error": null})));
+            log_change(&settings(json!({"log_info": false, "log_verbose_level": 2.0, "log_error": null})));
         let expected = LogChange {
             info: Change::Set(false),
             warning: Change::Keep,
@@ -320,6 +318,7 @@ mod tests {
             (json!({"log_info": 1}), ErrorCode::InvalidArgument),
             (json!({"log_file": [""]}), ErrorCode::InvalidArgument),
             (json!({"log_verbose_level": -1}), ErrorCode::InvalidArgument),
+            (json!({"log_verbose_level": 1.5}), ErrorCode::InvalidArgument),
             (json!({"log_warnings": true}), ErrorCode::InvalidArgument),
         ] {
             let error = log_change(&settings(asked.clone())).unwrap_err();

@@ -1,0 +1,7 @@
+//! Jobs over files.
+
+mod error;
+mod spec;
+
+pub use error::BatchError;
+pub use spec::{InputSpec, JobSpec, Keep, KeepWord, MaxErrors, OneOrMore, OutputSpec};

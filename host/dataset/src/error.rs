@@ -1,0 +1,120 @@
+//! What goes wrong with files, with the file, the row and the column where it did.
+
+use vespid_types::ErrorCode;
+
+/// Why files cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The store failed: it is not there, refuses the keys, is full.
+    #[error("cannot {doing} {url}: {source}")]
+    Object {
+        /// What was tried, such as `read`.
+        doing: &'static str,
+        /// The file, as a URL or path.
+        url: String,
+        /// What the store says.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The file is not what its format asks for.
+    #[error("{file}{}: {reason}", at(*row, column.as_deref()))]
+    Broken {
+        /// The file.
+        file: String,
+        /// The row, from 1, where it is one.
+        row: Option<u64>,
+        /// The column, where it is one.
+        column: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A column that is asked for is not there.
+    #[error("{file}: there is no column '{column}'; there are {}", listed(there))]
+    NoColumn {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+        /// Those that are there.
+        there: Vec<String>,
+    },
+    /// A column of one file has another type than in the first.
+    #[error("{file}: column '{column}' is {got}; in the files before it is {expected}")]
+    OtherType {
+        /// The file.
+        file: String,
+        /// The column.
+        column: String,
+        /// Its type in the first file.
+        expected: String,
+        /// Its type here.
+        got: String,
+    },
+    /// A file is no longer what it was when the job was planned.
+    #[error(
+        "{file} has changed since the job was planned (it was {planned}, and is {found}): put it back, or use another output"
+    )]
+    Changed {
+        /// The file.
+        file: String,
+        /// Its size and stamp then.
+        planned: String,
+        /// Its size and stamp now.
+        found: String,
+    },
+    /// Nothing is where files were to be.
+    #[error("{pattern}: there are no files")]
+    Nothing {
+        /// What was looked for.
+        pattern: String,
+    },
+    /// A pattern, format or other setting that cannot be.
+    #[error("{field}: {reason}")]
+    Setting {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+}
+
+fn at(row: Option<u64>, column: Option<&str>) -> String {
+    let row = row.map(|row| format!(", row {row}")).unwrap_or_default();
+    let column = column.map(|column| format!(", column '{column}'")).unwrap_or_default();
+    row + &column
+}
+
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") + &more }
+}
+
+impl DataError {
+    /// A closure that says what was tried, for `map_err`.
+    pub fn object(doing: &'static str, url: impl Into<String>) -> impl FnOnce(object_store::Error) -> Self {
+        let url = url.into();
+        move |source| Self::Object { doing, url, source }
+    }
+
+    /// The kind of failure.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Object { source, .. } => match source {
+                object_store::Error::NotFound { .. } => ErrorCode::NotFound,
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. } => ErrorCode::PermissionDenied,
+                _ => ErrorCode::Unavailable,
+            },
+            Self::Nothing { .. } => ErrorCode::NotFound,
+            Self::Broken { .. }
+            | Self::NoColumn { .. }
+            | Self::OtherType { .. }
+            | Self::Changed { .. }
+            | Self::Setting { .. } => ErrorCode::InvalidArgument,
+        }
+    }
+}

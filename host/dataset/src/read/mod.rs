@@ -1,0 +1,25 @@
+//! Reading parts.
+
+use std::pin::Pin;
+
+use arrow::datatypes::FieldRef;
+use futures_util::Stream;
+
+use crate::{DataError, Filter, Rows};
+
+/// Rows of a part, some at a time, in order.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<Rows, DataError>> + Send>>;
+
+/// What is wanted of a part.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The columns, in this order, by name. Text formats give the type that is asked for here, and refuse rows that are not of
+    /// it; columnar ones give the type that the file has, which has to be this one.
+    pub columns: Vec<FieldRef>,
+    /// The rows; all of them where it is none.
+    pub filter: Option<Filter>,
+    /// Rows at a time, at most.
+    pub batch_rows: usize,
+    /// Bytes at a time, about, at most; a single row may be larger.
+    pub batch_bytes: usize,
+}
