@@ -1,6 +1,7 @@
 //! Jobs over files.
 
 mod error;
+mod mapping;
 mod spec;
 
 pub use error::BatchError;

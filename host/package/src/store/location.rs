@@ -34,8 +34,17 @@ const READ_TIMEOUT: &str = "30s";
 const REQUEST_TIMEOUT: &str = "1h";
 
 impl StoreLocation {
-    /// The bucket, with the keys that the environment has for it.
+    /// The bucket with what its names begin with taken away, with the keys that the environment has for it.
     pub(super) fn open(url: &Url) -> Result<Arc<dyn ObjectStore>, PackageError> {
+        let (bucket, prefix) = Self::bucket(url)?;
+        if prefix.as_ref().is_empty() { Ok(bucket) } else { Ok(Arc::new(PrefixStore::new(bucket, prefix))) }
+    }
+
+    /// The bucket of a URL, with the keys that the environment has for it, and the path in it.
+    ///
+    /// # Errors
+    /// [`PackageError::Location`], or what the client says of the environment's settings.
+    pub fn bucket(url: &Url) -> Result<(Arc<dyn ObjectStore>, Path), PackageError> {
         let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..Default::default() };
         // The client's settings come first, so that the environment may say otherwise.
         macro_rules! bucket {
@@ -63,7 +72,7 @@ impl StoreLocation {
         let bucket = bucket.map_err(PackageError::objects("use", url.as_str()))?;
         let prefix =
             Path::from_url_path(url.path()).map_err(|error| wrong(url.as_str(), &error.to_string()))?;
-        if prefix.as_ref().is_empty() { Ok(bucket) } else { Ok(Arc::new(PrefixStore::new(bucket, prefix))) }
+        Ok((bucket, prefix))
     }
 }
 
