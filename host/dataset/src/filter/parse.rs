@@ -37,7 +37,7 @@ pub(super) fn condition(text: &str) -> Result<Condition, String> {
     let expr = parser.parse_expr().map_err(|error| error.to_string())?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
-        return Err(format!("'{}' is not expected at {}", rest.token, rest.span.start));
+        return Err(format!("'{}' is not expected{}", rest.token, rest.span.start));
     }
     convert(&expr, 0)
 }

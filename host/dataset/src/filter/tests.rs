@@ -155,7 +155,7 @@ fn what_cannot_be_is_named() {
         ("n LIKE '1%'", "LIKE is for text"),
         (&deep, "words and operators"),
         (&chain, "words and operators"),
-        (&nots, "ecursion"),
+        (&nots, "is not expected"),
         (&long, "bytes"),
     ];
     for (condition, reason) in table {
