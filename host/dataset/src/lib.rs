@@ -15,6 +15,7 @@ mod lease;
 mod place;
 mod read;
 mod rows;
+mod stamp;
 mod write;
 
 pub use dataset::{Dataset, DatasetOptions, File, Part, Slice};

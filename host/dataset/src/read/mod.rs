@@ -1,8 +1,14 @@
 //! Reading parts.
 
+mod arrow;
+mod columns;
+mod parquet;
+mod rows;
+mod source;
+
 use std::pin::Pin;
 
-use arrow::datatypes::FieldRef;
+use ::arrow::datatypes::FieldRef;
 use futures_util::Stream;
 
 use crate::{DataError, Filter, Rows};
