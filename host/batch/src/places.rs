@@ -1,6 +1,5 @@
 //! Where a job's files are: paths and URLs, with the keys that the environment has.
 
-
 use vespid_dataset::{Pattern, Place};
 use vespid_package::StoreLocation;
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use vespid_dataset::Format;
-use vespid_types::{Datatype, ModelName, Version};
+use vespid_types::{Datatype, Version};
 
 use crate::BatchError;
 
@@ -17,8 +17,8 @@ use crate::BatchError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// The model's name.
-    pub model: ModelName,
+    /// The model's name; on a command line also a package.
+    pub model: String,
     /// Its version; the one that requests without a version are led to when the job is planned, where none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,

@@ -5,7 +5,9 @@ use clap::builder::styling::{AnsiColor, Effects};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
-use crate::command::{build, delete, dev, doctor, inspect, keygen, models, new, pull, push, test, traffic};
+use crate::command::{
+    batch, build, delete, dev, doctor, inspect, keygen, models, new, pull, push, test, traffic,
+};
 use crate::{bench, predict, serve};
 
 const AFTER_HELP: &str = "\
@@ -20,6 +22,7 @@ Examples:
   vespid predict scaler values='1,2;3,4'     ask it
   vespid bench scaler                        see how fast it answers, and where the time goes
   vespid models                              see what the server has loaded
+  vespid batch --model scaler --input data --output out   ask it for every row of many files
   vespid pull oci://registry.example/m/iris:1   get a package out of a registry
 
 Environment:
@@ -33,7 +36,8 @@ Environment:
 Exit codes:
   0  done
   1  the request, the server or the build failed
-  2  the command line was wrong";
+  2  the command line was wrong
+  75 a job was stopped, and goes on when it is run again";
 
 /// Serves machine-learning models whose code is a WebAssembly component.
 #[derive(Debug, Parser)]
@@ -56,6 +60,7 @@ pub(crate) enum Command {
     Pull(pull::PullArgs),
     Keygen(keygen::KeygenArgs),
     Predict(predict::PredictArgs),
+    Batch(Box<batch::BatchArgs>),
     Bench(bench::BenchArgs),
     Models(models::ModelsArgs),
     Traffic(traffic::TrafficArgs),

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -15,14 +16,19 @@ use clap::Args;
 use tempfile::TempDir;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::cases;
-use vespid_package::{Permissions, Store, StoreOptions};
-use vespid_serving::{LoadOptions, Predictor, PredictorOptions, ReadyModel, Repository, RepositoryOptions};
-use vespid_types::{ModelRef, Result};
+use vespid_package::{Permissions, Store, StoreLocation, StoreOptions};
+use vespid_serving::{
+    Control, LoadOptions, Predictor, PredictorOptions, ReadyModel, Repository, RepositoryOptions,
+};
+use vespid_types::{ModelName, ModelRef, Result};
 
-use crate::failure::Hint;
+use crate::failure::{Failure, Hint};
 use crate::registry::RegistryArgs;
 use crate::source::Package;
 use crate::{onnxruntime, openvino};
+
+/// How often it is looked whether a model is loaded.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The largest package; that of `vespid serve`.
 const MAX_PACKAGE: ByteSize = ByteSize::gib(4);
@@ -45,17 +51,38 @@ pub(crate) struct Libraries {
 pub(crate) struct Local {
     pub(crate) predictor: Predictor,
     pub(crate) repository: Repository,
-    _store: TempDir,
+    _folder: TempDir,
 }
 
 impl Local {
     /// A core without models and with room for so many calls at once. Within a runtime.
     pub(crate) async fn start(libraries: &Libraries, max_instances: u32) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().hint(
-            "there is no place for temporary files",
-            "check that the folder TMPDIR can be written to",
-        )?;
+        let folder = temporary()?;
         let store = Store::open(StoreOptions::folder(folder.path())).await?;
+        Self::over(store, folder, Control::All, libraries, max_instances).await
+    }
+
+    /// A core that serves one model of a store, which may be a server's: what is kept of it here goes with the core.
+    pub(crate) async fn of_store(
+        location: &StoreLocation,
+        model: &ModelName,
+        libraries: &Libraries,
+        max_instances: u32,
+    ) -> anyhow::Result<Self> {
+        let folder = temporary()?;
+        let cache = Some(folder.path().to_owned());
+        let store = Store::open(StoreOptions { location: location.clone(), cache }).await;
+        let store = store.with_context(|| format!("--store {location}"))?;
+        Self::over(store, folder, Control::Explicit([model.clone()].into()), libraries, max_instances).await
+    }
+
+    async fn over(
+        store: Store,
+        folder: TempDir,
+        control: Control,
+        libraries: &Libraries,
+        max_instances: u32,
+    ) -> anyhow::Result<Self> {
         let cache = vespid_toolchain::cache_dir()
             .hint("there is no place for compiled code", "set VESPID_CACHE to a folder")?;
         let engine = Engine::new(&EngineOptions { code_cache: cache.join("code"), max_instances })
@@ -66,10 +93,19 @@ impl Local {
         let options = RepositoryOptions {
             max_package: MAX_PACKAGE,
             permissions,
+            control,
             ..RepositoryOptions::new(engine, backends, cases::request)
         };
         let repository = Repository::start(store, predictor.clone(), options).await?;
-        Ok(Self { predictor, repository, _store: folder })
+        Ok(Self { predictor, repository, _folder: folder })
+    }
+
+    /// Waits until a model of the store is loaded, or is said not to be.
+    pub(crate) async fn ready(&self, model: &ModelRef) -> Result<Arc<ReadyModel>> {
+        while !self.repository.is_loaded() {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.predictor.resolve(model).await
     }
 
     /// Brings a package into service, in the place of what was loaded before under its name.
@@ -79,4 +115,9 @@ impl Local {
         self.repository.load(name.clone(), LoadOptions { files, ..LoadOptions::default() }).await?;
         self.predictor.model(&ModelRef { name, version: Some(version) })
     }
+}
+
+fn temporary() -> Result<TempDir, Failure> {
+    tempfile::tempdir()
+        .hint("there is no place for temporary files", "check that the folder TMPDIR can be written to")
 }

@@ -5,11 +5,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use vespid_ingress::cases;
-use vespid_package::{PackageFiles, PackagePath};
+use vespid_package::oci::Pulled;
+use vespid_package::{Cache, PackageFiles, PackagePath};
 use vespid_types::{ModelName, Version};
 
 use crate::command::build;
@@ -68,6 +70,20 @@ impl Package {
             Failure::new(format!("{} holds no {}", path.display(), manifest::FILE)).hint(hint)
         })?;
         Self::new(&Manifest::parse(&text)?, files)
+    }
+
+    /// The package that was pulled into a cache.
+    pub(crate) fn pulled(pulled: &Pulled, cache: &Cache) -> anyhow::Result<Self> {
+        let mut files = PackageFiles::new();
+        for (path, blob) in pulled.package.record.files() {
+            let place = cache.blob(blob).with_context(|| format!("{path} is gone from the cache"))?;
+            let content = fs::read(&place).with_context(|| format!("{} cannot be read", place.display()))?;
+            files.insert(path.clone(), content.into());
+        }
+        let text =
+            files.get(&package_path(manifest::FILE)?).map(|text| String::from_utf8_lossy(text).into_owned());
+        let text = text.with_context(|| format!("{} holds no {}", pulled.reference, manifest::FILE))?;
+        Ok(Self::new(&Manifest::parse(&text)?, files)?)
     }
 
     fn new(manifest: &Manifest, files: PackageFiles) -> Result<Self, Failure> {

@@ -11,8 +11,8 @@ use vespid_engine::{Call, Callers, Plugin, PluginUsage, Responses};
 use vespid_nn::{Graphs, LaneUsage, LoadedGraph};
 use vespid_package::{Manifest, Verified, VersionPolicy};
 use vespid_types::{
-    Deadline, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response, Result,
-    SequenceId, Signature, Spent, Stage, Timeline, Version,
+    Deadline, Digest, End, Error, ErrorCode, ModelName, NamedTensor, Parameters, Priority, Request, Response,
+    Result, SequenceId, Signature, Spent, Stage, Timeline, Version,
 };
 
 use crate::memory::Charge;
@@ -26,6 +26,7 @@ pub(crate) use build::{CompiledModel, Files, Workshop};
 pub struct ReadyModel {
     name: ModelName,
     version: Version,
+    digest: Digest,
     manifest: Manifest,
     /// Where a load said something in place of `model.toml`: which versions it asked for.
     overridden: Option<VersionPolicy>,
@@ -89,6 +90,13 @@ impl ReadyModel {
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What its package holds: equal for equal packages, wherever they came from. What a load said in place of `model.toml` is
+    /// not in it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// When it became ready.

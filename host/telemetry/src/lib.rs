@@ -15,6 +15,7 @@ mod trace;
 
 use std::sync::Arc;
 
+use prometheus::core::Collector;
 use vespid_serving::Predictor;
 use vespid_types::{Error, ErrorCode, ModelName, Tag, Timeline};
 
@@ -81,6 +82,14 @@ impl Telemetry {
 
     fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Adds metrics of another part of the process.
+    ///
+    /// # Errors
+    /// Where two metrics have one name.
+    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), TelemetryError> {
+        Ok(self.0.metrics.register(collector)?)
     }
 
     /// The metrics in Prometheus's text format.

@@ -41,6 +41,10 @@ impl Metrics {
         Ok(Self { registry, requests })
     }
 
+    pub(crate) fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
     /// Counts a request that was answered.
     pub(crate) fn answered(&self, protocol: &str, code: &str) {
         self.requests.with_label_values(&[protocol, code]).inc();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray, UInt32Array,
+    ArrayRef, BinaryArray, BooleanArray, FixedSizeListArray, ListArray, PrimitiveArray, StringArray,
+    UInt32Array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute;
@@ -42,12 +43,19 @@ fn failed(output: &str, reason: &str) -> Error {
 }
 
 impl Output {
-    fn columns(&self, rows: usize, tensor: &Tensor, batched: bool, columns: &mut Vec<ArrayRef>) -> Result<()> {
+    fn columns(
+        &self,
+        rows: usize,
+        tensor: &Tensor,
+        batched: bool,
+        columns: &mut Vec<ArrayRef>,
+    ) -> Result<()> {
         let row = match (batched, &tensor.shape()[..]) {
             (true, [found, row @ ..]) if *found == rows as u64 => row,
             (false, row) => row,
             _ => {
-                let reason = format!("shape {} for {rows} rows; its first dimension should be theirs", tensor.shape());
+                let reason =
+                    format!("shape {} for {rows} rows; its first dimension should be theirs", tensor.shape());
                 return Err(failed(&self.name, &reason));
             }
         };
@@ -55,8 +63,14 @@ impl Output {
             Extent::Fixed(extent) => found == extent,
             Extent::Any => true,
         };
-        if row.len() != self.shape.len() || !row.iter().zip(&self.shape).all(fits) || tensor.datatype() != self.datatype {
-            return Err(failed(&self.name, &format!("{} of shape {row:?} a row is not its own", tensor.datatype())));
+        if row.len() != self.shape.len()
+            || !row.iter().zip(&self.shape).all(fits)
+            || tensor.datatype() != self.datatype
+        {
+            return Err(failed(
+                &self.name,
+                &format!("{} of shape {row:?} a row is not its own", tensor.datatype()),
+            ));
         }
         let values = self.values(tensor)?;
         match self.spread {
@@ -97,9 +111,13 @@ impl Output {
     }
 
     fn text(&self, tensor: &Tensor) -> Result<StringArray> {
-        let texts: std::result::Result<Vec<&str>, _> = tensor.elements().contents().map(std::str::from_utf8).collect();
+        let texts: std::result::Result<Vec<&str>, _> =
+            tensor.elements().contents().map(std::str::from_utf8).collect();
         let texts = texts.map_err(|_| {
-            failed(&self.name, "it is not UTF-8 text: list it under `binary` in the job, to write it as bytes")
+            failed(
+                &self.name,
+                "it is not UTF-8 text: list it under `binary` in the job, to write it as bytes",
+            )
         })?;
         Ok(StringArray::from_iter_values(texts))
     }
@@ -136,4 +154,3 @@ fn numbers<T: ArrowPrimitiveType>(data: &Bytes) -> ArrayRef {
     let buffer = if aligned { Buffer::from(data.clone()) } else { Buffer::from_slice_ref(data) };
     Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(buffer), None))
 }
-

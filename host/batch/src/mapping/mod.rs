@@ -19,7 +19,7 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use vespid_types::{Datatype, Extent, NamedTensor};
 
-pub(crate) use plan::{Columns, MappingOptions};
+pub(crate) use plan::{Columns, MappingOptions, dataset_types};
 
 /// How rows become calls of one model, and its answers rows.
 #[derive(Clone, Debug)]
@@ -120,7 +120,8 @@ impl Mapping {
         let call = |rows: Vec<u32>| {
             let chosen = compute::take_record_batch(batch, &UInt32Array::from(rows.clone()))?;
             let inputs = self.tensors(&chosen)?;
-            let inputs = inputs.ok_or_else(|| ArrowError::ComputeError("rows of one shape make no tensor".into()))?;
+            let inputs =
+                inputs.ok_or_else(|| ArrowError::ComputeError("rows of one shape make no tensor".into()))?;
             Ok(Call { rows, inputs })
         };
         let calls = rows.into_iter().map(call).collect::<Result<_, ArrowError>>()?;
@@ -163,8 +164,10 @@ impl Mapping {
             let rows: Vec<u32> = order.iter().map(|(row, _)| *row).collect();
             let from: Vec<(usize, usize)> = order.into_iter().map(|(_, from)| from).collect();
             let output = |column: usize| {
-                let arrays: Vec<_> =
-                    answers.iter().filter_map(|(_, outputs)| outputs.get(column).map(AsRef::as_ref)).collect();
+                let arrays: Vec<_> = answers
+                    .iter()
+                    .filter_map(|(_, outputs)| outputs.get(column).map(AsRef::as_ref))
+                    .collect();
                 if arrays.is_empty() { Ok(None) } else { compute::interleave(&arrays, &from).map(Some) }
             };
             let outputs = (0..self.schema.fields().len() - self.kept.len()).map(output);

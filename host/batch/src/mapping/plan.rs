@@ -9,8 +9,8 @@ use vespid_types::{Datatype, Extent, Signature, TensorSpec};
 
 use super::types::{column_type, converts, leaf, nested, with_leaf};
 use super::{Input, Mapping, Output};
-use crate::spec::{JobSpec, Keep, KeepWord, OneOrMore};
 use crate::BatchError;
+use crate::spec::{JobSpec, Keep, KeepWord, OneOrMore};
 
 /// The column of files' contents, which is not kept unless it is named.
 const CONTENT: &str = "content";
@@ -123,14 +123,17 @@ impl Reading<'_> {
         let (names, stacked) = match columns {
             Some(OneOrMore::One(name)) => (std::slice::from_ref(name), false),
             Some(OneOrMore::More(names)) => (&names[..], true),
-            None if spec.optional && self.columns.schema.column_with_name(&spec.name).is_none() => return Ok(None),
+            None if spec.optional && self.columns.schema.column_with_name(&spec.name).is_none() => {
+                return Ok(None);
+            }
             None => (std::slice::from_ref(&spec.name), false),
         };
         let of_column = match (stacked, &shape[..]) {
             (false, shape) => shape,
             (true, [extent, rest @ ..]) if fits(*extent, names.len()) => rest,
             (true, _) => {
-                let reason = format!("{} columns do not make a tensor of shape {}", names.len(), shown(&shape));
+                let reason =
+                    format!("{} columns do not make a tensor of shape {}", names.len(), shown(&shape));
                 return Err(BatchError::job(field, reason));
             }
         };
@@ -141,9 +144,16 @@ impl Reading<'_> {
     }
 
     /// The position of a column that becomes a tensor, or a part of one.
-    fn column(&mut self, name: &str, spec: &TensorSpec, shape: &[Extent], field: &str) -> Result<usize, BatchError> {
+    fn column(
+        &mut self,
+        name: &str,
+        spec: &TensorSpec,
+        shape: &[Extent],
+        field: &str,
+    ) -> Result<usize, BatchError> {
         let Ok(found) = self.columns.schema.field_with_name(name) else {
-            let there: Vec<_> = self.columns.schema.fields().iter().map(|field| format!("'{}'", field.name())).collect();
+            let there: Vec<_> =
+                self.columns.schema.fields().iter().map(|field| format!("'{}'", field.name())).collect();
             let reason = format!("there is no column '{name}'; there are {}", there.join(", "));
             return Err(BatchError::job(field, reason));
         };
@@ -156,12 +166,15 @@ impl Reading<'_> {
         };
         let flat = shape.iter().all(|extent| *extent == Extent::Fixed(1));
         // Folders' names are text, and stand for values.
-        let text_is_values = format == Format::Csv || self.columns.partitions.iter().any(|partition| partition == name);
-        let right = (depth == shape.len() || (depth == 0 && flat)) && converts(&values, spec.datatype, text_is_values);
-        let lengths_fit = lengths(found.data_type()).zip(shape).all(|(length, extent)| match (length, extent) {
-            (Some(length), Extent::Fixed(extent)) => length == *extent,
-            _ => true,
-        });
+        let text_is_values =
+            format == Format::Csv || self.columns.partitions.iter().any(|partition| partition == name);
+        let right = (depth == shape.len() || (depth == 0 && flat))
+            && converts(&values, spec.datatype, text_is_values);
+        let lengths_fit =
+            lengths(found.data_type()).zip(shape).all(|(length, extent)| match (length, extent) {
+                (Some(length), Extent::Fixed(extent)) => length == *extent,
+                _ => true,
+            });
         if !right || !lengths_fit {
             let hint = match (depth, shape) {
                 (0, [Extent::Fixed(count)]) if *count > 1 => {
@@ -194,7 +207,8 @@ impl Reading<'_> {
             Some(Keep::Word(KeepWord::None)) => Vec::new(),
             Some(Keep::Columns(names)) => names.clone(),
             Some(Keep::Word(KeepWord::All)) | None => {
-                let left_out = |name: &str| keep.is_none() && self.columns.format == Format::Files && name == CONTENT;
+                let left_out =
+                    |name: &str| keep.is_none() && self.columns.format == Format::Files && name == CONTENT;
                 let names = schema.fields().iter().map(|field| field.name().clone());
                 names.filter(|name| !left_out(name)).collect()
             }
@@ -220,7 +234,9 @@ fn json_type(datatype: Datatype) -> Option<DataType> {
 /// The lengths of the lists in a type, outermost first, where it says them.
 fn lengths(data_type: &DataType) -> impl Iterator<Item = Option<u64>> {
     std::iter::successors(Some(data_type), |data_type| match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type()),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            Some(item.data_type())
+        }
         _ => None,
     })
     .map(|data_type| match data_type {
@@ -294,7 +310,10 @@ impl Output {
     /// The fields of its columns.
     fn fields(&self, column: &str) -> Result<Vec<FieldRef>, BatchError> {
         let leaf = column_type(self.datatype, self.binary).ok_or_else(|| {
-            BatchError::job(format!("outputs.{}", self.name), "columns cannot hold BF16: leave this output out")
+            BatchError::job(
+                format!("outputs.{}", self.name),
+                "columns cannot hold BF16: leave this output out",
+            )
         })?;
         Ok(match self.spread {
             Some(count) => (0..count)
@@ -320,7 +339,9 @@ fn distinct(fields: &[FieldRef]) -> Result<(), BatchError> {
 }
 
 /// The types of a job's text columns as a dataset takes them.
-pub(crate) fn dataset_types(types: &BTreeMap<String, Datatype>) -> Result<BTreeMap<String, DataType>, BatchError> {
+pub(crate) fn dataset_types(
+    types: &BTreeMap<String, Datatype>,
+) -> Result<BTreeMap<String, DataType>, BatchError> {
     let column = |(column, datatype): (&String, &Datatype)| match column_type(*datatype, false) {
         Some(data_type) => Ok((column.clone(), data_type)),
         None => Err(BatchError::job(format!("input.types.{column}"), "columns cannot hold BF16")),

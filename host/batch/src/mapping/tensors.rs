@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -37,7 +37,11 @@ impl Mapping {
     }
 
     /// The shapes of one row's inputs, or the column and what is wrong with it.
-    pub(super) fn shapes(&self, batch: &RecordBatch, row: usize) -> Result<Result<Vec<u64>, (String, String)>, ArrowError> {
+    pub(super) fn shapes(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+    ) -> Result<Result<Vec<u64>, (String, String)>, ArrowError> {
         let row = batch.slice(row, 1);
         let mut shapes = Vec::new();
         for input in &self.inputs {
@@ -192,7 +196,9 @@ fn raw(values: &ArrayRef, datatype: Datatype) -> Option<Bytes> {
     }
     match datatype {
         // A bit each there, a byte each here.
-        Datatype::Bool => Some(values.as_boolean_opt()?.values().iter().map(u8::from).collect::<Vec<_>>().into()),
+        Datatype::Bool => {
+            Some(values.as_boolean_opt()?.values().iter().map(u8::from).collect::<Vec<_>>().into())
+        }
         Datatype::Bytes => {
             let values = values.as_binary_opt::<i32>()?;
             let elements: Vec<&[u8]> = values.iter().map(Option::unwrap_or_default).collect();

@@ -40,6 +40,12 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// What all of them hold, by their paths.
+    fn digest(&self) -> Digest {
+        let lines: String = self.digests.iter().map(|(path, digest)| format!("{path} {digest}\n")).collect();
+        vespid_package::digest_of(lines.as_bytes())
+    }
+
     fn read(&self, path: &PackagePath) -> Result<Vec<u8>> {
         fs::read(self.dir.join(path)).map_err(|error| {
             Error::internal(format!("the package's file '{path}' cannot be read")).with_source(error)
@@ -147,6 +153,7 @@ pub(crate) struct CompiledModel {
     body: Body,
     graphs: Graphs,
     parts: Parts,
+    digest: Digest,
     dir: PathBuf,
 }
 
@@ -191,12 +198,13 @@ impl CompiledModel {
             fill_in(graph, &graphs)?;
         }
         let labels = read_labels(&manifest, &files)?;
-        Ok(Self { manifest, platform, labels, body, graphs, parts, dir: files.dir })
+        let digest = files.digest();
+        Ok(Self { manifest, platform, labels, body, graphs, parts, digest, dir: files.dir })
     }
 
     /// Finds out the signature, which runs a plugin for the first time.
     pub(crate) async fn describe(self) -> Result<DescribedModel> {
-        let Self { manifest, platform, labels, body, graphs, parts, dir } = self;
+        let Self { manifest, platform, labels, body, graphs, parts, digest, dir } = self;
         let described = match &body {
             Body::Plugin(plugin) => {
                 plugin.describe(Deadline::after(DESCRIBE_TIMEOUT)).await.map_err(undescribed)?
@@ -217,6 +225,7 @@ impl CompiledModel {
         let model = ReadyModel {
             name: manifest.name.clone(),
             version: manifest.version,
+            digest,
             signature: described,
             timeout: manifest.limits.timeout,
             sequences: manifest.sequences.map(Sequences::new),

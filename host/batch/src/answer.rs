@@ -1,0 +1,207 @@
+//! Rows to answers: the calls of one batch of rows, and what is done where they fail.
+//!
+//! Contract: each row is either answered or told as failed, whatever the model does: where a call of several rows fails, each of them
+//! is asked for alone. A model that has no room now is asked again, with growing pauses; one that is gone ends the job. Cost: one
+//! call for a batch, and one more for each row of a call that failed. Where calls of many rows fail that succeed row by row,
+//! later ones have half as many rows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute;
+use arrow::error::ArrowError;
+use backon::{ExponentialBuilder, Retryable};
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+use vespid_dataset::Rows;
+use vespid_serving::Predictor;
+use vespid_types::{Error, ErrorCode, ModelRef, Priority, Request};
+
+use crate::BatchError;
+use crate::mapping::{Call, Mapping};
+
+/// How long a model that has no room is asked again.
+const PATIENCE: Duration = Duration::from_secs(600);
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Asks one model.
+pub(crate) struct Answerer {
+    predictor: Predictor,
+    model: ModelRef,
+    mapping: Mapping,
+    /// Calls at once.
+    room: Semaphore,
+    /// Rows of a call, at most.
+    limit: AtomicUsize,
+}
+
+/// What came of some rows.
+pub(crate) struct Answered {
+    /// As they are written.
+    pub(crate) batch: RecordBatch,
+    pub(crate) failed: Vec<FailedRow>,
+    /// Answered and failed ones.
+    pub(crate) rows: u64,
+}
+
+/// A row that failed, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailedRow {
+    pub(crate) file: Arc<str>,
+    pub(crate) row: u64,
+    pub(crate) column: Option<String>,
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+}
+
+type Outputs = (Vec<u32>, Vec<ArrayRef>);
+
+impl Answerer {
+    pub(crate) fn new(
+        predictor: Predictor,
+        model: ModelRef,
+        mapping: Mapping,
+        calls: usize,
+        rows: usize,
+    ) -> Self {
+        let (room, limit) = (Semaphore::new(calls.max(1)), AtomicUsize::new(rows.max(1)));
+        Self { predictor, model, mapping, room, limit }
+    }
+
+    /// Answers all of these rows.
+    ///
+    /// # Errors
+    /// What is wrong with more than a row: the model is gone, or has had no room for [`PATIENCE`].
+    pub(crate) async fn answer(&self, rows: Rows) -> Result<Answered, BatchError> {
+        let Rows { batch, origin, refused } = rows;
+        let unread = refused.into_iter().map(|refused| FailedRow {
+            file: refused.file,
+            row: refused.row,
+            column: refused.column,
+            code: ErrorCode::InvalidArgument,
+            message: refused.message,
+        });
+        let mut failed: Vec<FailedRow> = unread.collect();
+        let limit = if self.mapping.batched { self.limit.load(Ordering::Relaxed) } else { usize::MAX };
+        let mut written = Vec::new();
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let length = limit.min(batch.num_rows() - start);
+            let piece = batch.slice(start, length);
+            let (answers, faults) = self.piece(&piece).await?;
+            failed.extend(faults.into_iter().map(|(row, column, error)| {
+                let (file, row) = origin.at(start + row);
+                FailedRow { file, row, column, code: error.code(), message: error.message().to_owned() }
+            }));
+            written.push(self.mapping.rows(&piece, answers).map_err(defect)?);
+            start += length;
+        }
+        failed.sort_by(|a, b| (&a.file, a.row).cmp(&(&b.file, b.row)));
+        let answered = match written.len() {
+            1 => written.pop().unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.mapping.schema))),
+            _ => compute::concat_batches(&self.mapping.schema, &written).map_err(defect)?,
+        };
+        let rows = answered.num_rows() as u64 + failed.len() as u64;
+        Ok(Answered { batch: answered, failed, rows })
+    }
+
+    async fn piece(&self, batch: &RecordBatch) -> Result<(Vec<Outputs>, Vec<Fault>), BatchError> {
+        let (calls, faults) = self.mapping.calls(batch).map_err(defect)?;
+        let told =
+            |fault: crate::mapping::Fault| (fault.row, Some(fault.column), Error::invalid(fault.message));
+        let mut faults: Vec<Fault> = faults.into_iter().map(told).collect();
+        let mut answers = Vec::with_capacity(calls.len());
+        for (rows, outcome) in try_join_all(calls.into_iter().map(|call| self.call(call))).await? {
+            match (outcome, &rows[..]) {
+                (Ok(columns), _) => answers.push((rows, columns)),
+                (Err(error), [row]) => faults.push((*row as usize, None, error)),
+                (Err(error), _) => {
+                    let (alone, failed) = self.one_by_one(batch, &rows).await?;
+                    if failed.is_empty() {
+                        self.ask_for_less(rows.len(), &error);
+                    }
+                    answers.extend(alone);
+                    faults.extend(failed);
+                }
+            }
+        }
+        Ok((answers, faults))
+    }
+
+    async fn one_by_one(
+        &self,
+        batch: &RecordBatch,
+        rows: &[u32],
+    ) -> Result<(Vec<Outputs>, Vec<Fault>), BatchError> {
+        let calls = self.mapping.single(batch, rows).map_err(defect)?;
+        let (mut answers, mut faults) = (Vec::with_capacity(calls.len()), Vec::new());
+        for (rows, outcome) in try_join_all(calls.into_iter().map(|call| self.call(call))).await? {
+            match outcome {
+                Ok(columns) => answers.push((rows, columns)),
+                Err(error) => faults.extend(rows.into_iter().map(|row| (row as usize, None, error.clone()))),
+            }
+        }
+        Ok((answers, faults))
+    }
+
+    fn ask_for_less(&self, rows: usize, error: &Error) {
+        let less = (rows / 2).max(1);
+        if self.limit.fetch_min(less, Ordering::Relaxed) > less {
+            tracing::warn!(
+                "a call of {rows} rows failed ({}: {}) where each row alone did not: calls have {less} rows from here on; \
+                 rows_per_call sets it",
+                error.code(),
+                error.message()
+            );
+        }
+    }
+
+    /// One call, and what it came to; the outer error ends the job.
+    async fn call(&self, call: Call) -> Result<(Vec<u32>, vespid_types::Result<Vec<ArrayRef>>), BatchError> {
+        let Call { rows, inputs } = call;
+        let ask = || async {
+            let _room = self.room.acquire().await.map_err(|_| Error::internal("the job is over"))?;
+            let model = self.predictor.resolve(&self.model).await?;
+            let request = Request {
+                model: self.model.clone(),
+                id: None,
+                parameters: Default::default(),
+                inputs: inputs.clone(),
+                outputs: self.mapping.asked(),
+                deadline: None,
+                priority: Priority::BATCH,
+                sequence: None,
+            };
+            self.predictor.predict(&model, request).await
+        };
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(PATIENCE));
+        let outcome = ask.retry(pauses).when(|error| error.code() == ErrorCode::Unavailable).await;
+        match outcome {
+            Ok(response) => {
+                let columns = self.mapping.columns(rows.len(), &response.outputs);
+                Ok((rows, columns))
+            }
+            Err(error) => match error.code() {
+                ErrorCode::NotFound | ErrorCode::PermissionDenied | ErrorCode::Unavailable => {
+                    Err(error.into())
+                }
+                _ => Ok((rows, Err(error))),
+            },
+        }
+    }
+}
+
+/// A row of the piece, the column where it is one, and what is wrong.
+type Fault = (usize, Option<String>, Error);
+
+fn defect(error: ArrowError) -> BatchError {
+    BatchError::Internal(format!("columns and tensors do not fit: {error}"))
+}

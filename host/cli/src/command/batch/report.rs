@@ -1,0 +1,116 @@
+//! What the user sees of a job while it runs, and when it is done.
+
+use std::convert::Infallible;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+use vespid_batch::{Counts, Metrics, Progress, Report};
+use vespid_ingress::Api;
+use vespid_serving::Sources;
+use vespid_telemetry::{Telemetry, TelemetryOptions};
+
+use super::BatchArgs;
+use crate::args::Output;
+use crate::local::Local;
+use crate::{allocator, ui};
+
+/// How often a bar moves, and how often there is a line where there is no terminal.
+const BAR: Duration = Duration::from_millis(100);
+const LINE: Duration = Duration::from_secs(10);
+
+/// How long a connection to the admin port may be idle.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// Tells of the progress for as long as it is asked: by a bar on a terminal, else by lines of the log.
+pub(super) async fn tell(progress: &Progress) -> Infallible {
+    let bar = io::stderr().is_terminal().then(bar);
+    loop {
+        tokio::time::sleep(if bar.is_some() { BAR } else { LINE }).await;
+        let counts = progress.counts();
+        match &bar {
+            Some(bar) => {
+                bar.set_length(counts.rows.unwrap_or(counts.parts));
+                bar.set_position(if counts.rows.is_some() { counts.rows_done } else { counts.parts_done });
+                bar.set_message(line(&counts));
+            }
+            None => tracing::info!(target: "vespid_batch", "{}", line(&counts)),
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    match ProgressStyle::with_template("{bar:30} {percent}% {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn line(counts: &Counts) -> String {
+    let left = counts.seconds_left.map(|seconds| {
+        format!(", {} left", indicatif::HumanDuration(Duration::from_secs(seconds.clamp(0.0, 1e9) as u64)))
+    });
+    let failed = if counts.failed > 0 { format!(", {} failed", counts.failed) } else { String::new() };
+    format!(
+        "{} rows, {} of {} parts, {:.0} rows/s{failed}{}",
+        counts.rows_done,
+        counts.parts_done,
+        counts.parts,
+        counts.rows_per_second,
+        left.unwrap_or_default()
+    )
+}
+
+/// Serves the metrics of the job and its model, and probes.
+pub(super) async fn admin(
+    address: SocketAddr,
+    local: &Local,
+    output: &str,
+    args: &BatchArgs,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<()> {
+    let options = TelemetryOptions { allocator: Some(allocator::statistics), ..TelemetryOptions::default() };
+    let telemetry = Telemetry::new(local.predictor.clone(), options)?;
+    let (counted, output) = (Arc::clone(progress), output.to_owned());
+    telemetry
+        .register(Box::new(Metrics::new(Box::new(move || vec![(output.clone(), counted.counts())]))?))?;
+    let listener = crate::serve::bind(address).await?;
+    tracing::info!(admin = %listener.local_addr()?, "listening");
+    let (always, never) = tokio::sync::watch::channel(false);
+    let registry = args.libraries.registries.open(ByteSize(0))?;
+    let api = Api {
+        predictor: local.predictor.clone(),
+        telemetry,
+        repository: local.repository.clone(),
+        sources: Sources::new(local.repository.clone(), registry, Vec::new()),
+        max_body: ByteSize(0),
+        stopping: never.clone(),
+    };
+    let router = vespid_ingress::admin_router(api);
+    tokio::spawn(async move {
+        let _never_told_to_stop = always;
+        crate::serve::listener::listen(listener, router, IDLE, never).await
+    });
+    Ok(())
+}
+
+/// Prints what came of the job.
+pub(super) fn print(report: &Report, output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
+        ui::result(serde_json::to_string_pretty(report)?)?;
+        return Ok(());
+    }
+    let Report { model, rows, errors, parts, bytes, seconds, rows_per_second, first_error, .. } = report;
+    ui::result(format!("model   {} version {}, {}", model.name, model.version, model.digest))?;
+    ui::result(format!("rows    {rows} in {seconds:.1} s, {rows_per_second:.0} a second"))?;
+    ui::result(format!("errors  {errors}"))?;
+    if let Some(first) = first_error {
+        ui::result(format!("first   {}", ui::clean(first)))?;
+    }
+    ui::result(format!("output  {parts} parts, {}", ui::size(*bytes)))?;
+    Ok(())
+}
