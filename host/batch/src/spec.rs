@@ -42,11 +42,20 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "MaxErrors::is_none")]
     pub max_errors: MaxErrors,
     /// Rows of one call of the model, at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub rows_per_call: Option<u32>,
     /// Whether the first dimension of the model's tensors is one of rows; what the signature suggests where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batched: Option<bool>,
+}
+
+/// JSON's `8.0` is a whole number.
+fn whole<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(deserializer)? else { return Ok(None) };
+    let whole = vespid_types::whole(number);
+    whole
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is not a whole number, 0 or more")))
 }
 
 /// The files that a job reads.
@@ -180,6 +189,7 @@ impl FromStr for MaxErrors {
 #[serde(untagged, expecting = "expected a number of rows, or a percentage such as \"0.5%\"")]
 enum Written {
     Number(u64),
+    Real(f64),
     Text(String),
 }
 
@@ -189,6 +199,12 @@ impl TryFrom<Written> for MaxErrors {
     fn try_from(written: Written) -> Result<Self, String> {
         match written {
             Written::Number(rows) => Ok(Self::Rows(rows)),
+            Written::Real(rows) => {
+                let whole = vespid_types::whole(rows);
+                whole
+                    .map(|rows| Self::Rows(rows.into()))
+                    .ok_or_else(|| format!("{rows} is not a whole number of rows"))
+            }
             Written::Text(text) => text.parse(),
         }
     }

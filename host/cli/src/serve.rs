@@ -7,6 +7,7 @@
 //! Each port for clients is a future that ends when it was told to stop, through the watch that it is given, and has
 //! finished what it had begun.
 
+mod jobs;
 pub(crate) mod listener;
 mod models;
 mod packages;
@@ -20,6 +21,7 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
@@ -87,6 +89,8 @@ pub(crate) struct ServeArgs {
     grants: Option<PathBuf>,
     #[command(flatten)]
     models: Models,
+    #[command(flatten)]
+    jobs: jobs::JobArgs,
     /// A package that is to be in the store when the server starts: oci://HOST/REPOSITORY with :TAG or @DIGEST, or a
     /// folder or tar with the finished files; repeatable
     #[arg(long, value_name = "REFERENCE|DIR|TAR")]
@@ -130,7 +134,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let log = start_log(args.log_format)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
-    let served = runtime.block_on(serve(args, log));
+    // Files are read and written by threads of their own, so that they do not stand in the way of requests.
+    let files = jobs::runtime()?;
+    let served = runtime.block_on(serve(args, log, files.handle().clone()));
+    files.shutdown_background();
     // What still compiles is left behind: it is not in the store yet.
     runtime.shutdown_background();
     served
@@ -143,11 +150,15 @@ fn start_log(format: LogFormat) -> anyhow::Result<Log> {
     })?)
 }
 
-async fn serve(args: &ServeArgs, log: Log) -> anyhow::Result<()> {
+async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let api = build(args, log, stopped.clone()).await?;
-    let telemetry = api.telemetry.clone();
+    let api = build(args, log, files, stopped.clone()).await?;
+    let (telemetry, jobs) = (api.telemetry.clone(), api.jobs.clone());
     let served = listen_and_drain(args, api, &stop, stopped).await;
+    if let Some(jobs) = jobs {
+        // The parts in hand; what is given up is done when the server is there again.
+        jobs.stopped(args.drain).await;
+    }
     // It blocks, on work of this runtime's.
     tokio::task::spawn_blocking(move || telemetry.flush()).await.context("the traces' end")?;
     served
@@ -193,7 +204,12 @@ async fn listen_and_drain(
     }
 }
 
-async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> anyhow::Result<Api> {
+async fn build(
+    args: &ServeArgs,
+    log: Log,
+    files: Handle,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<Api> {
     // What contradicts itself is said before anything is made.
     let control = args.models.control()?;
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
@@ -227,7 +243,11 @@ async fn build(args: &ServeArgs, log: Log, stopping: watch::Receiver<bool>) -> a
     };
     let repository = Repository::start(store, predictor.clone(), options).await?;
     let sources = Sources::new(repository.clone(), registry, args.registry.clone());
-    Ok(Api { predictor, telemetry, repository, sources, max_body: args.max_body, stopping })
+    let jobs = args.jobs.start(args, &predictor, files, &stopping).await?;
+    if let Some(jobs) = jobs.clone() {
+        telemetry.register(Box::new(vespid_batch::Metrics::new(Box::new(move || jobs.running()))?))?;
+    }
+    Ok(Api { predictor, telemetry, repository, sources, jobs, max_body: args.max_body, stopping })
 }
 
 async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {

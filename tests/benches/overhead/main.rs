@@ -191,6 +191,7 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         telemetry,
         repository,
         sources,
+        jobs: None,
         max_body: ByteSize::mib(64),
         stopping: watch::channel(false).1,
     })

@@ -78,6 +78,7 @@ impl Host {
             predictor: predictor.clone(),
             telemetry,
             repository: repository.clone(),
+            jobs: None,
             max_body: ByteSize::gib(1),
             stopping: watch::channel(false).1,
         };

@@ -102,6 +102,7 @@ async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
             args.libraries.registries.open(ByteSize::gib(4))?,
             Vec::new(),
         ),
+        jobs: None,
         max_body: ByteSize::mib(256),
         stopping: stopped.clone(),
     };

@@ -5,6 +5,7 @@
 //! answer has a header `x-request-id`. Cost: an inference body is read into one buffer, of which the tensors are slices.
 //! Left out so far: authentication.
 
+pub(crate) mod batches;
 pub(crate) mod body;
 mod docs;
 mod encoding;
@@ -30,6 +31,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post, put};
 use bytesize::ByteSize;
 use tokio::sync::watch;
+use vespid_batch::Jobs;
 use vespid_serving::{Predictor, Repository, Sources};
 use vespid_telemetry::Telemetry;
 use vespid_types::{Error, ErrorCode, ModelName};
@@ -49,6 +51,8 @@ pub struct Api {
     pub repository: Repository,
     /// Gets packages from registries, and says whether they may be uploaded.
     pub sources: Sources,
+    /// Runs jobs over files, where the server does.
+    pub jobs: Option<Jobs>,
     /// How large the body of an inference request may be.
     pub max_body: ByteSize,
     /// Turns true when the server is told to end: it is not ready from then on.
@@ -76,6 +80,8 @@ pub fn router(api: Api) -> Router {
         .route("/v2/docs/{asset}", get(docs::asset))
         .route("/v2/models", get(metadata::models))
         .route("/v2/models/stats", get(metadata::all_statistics))
+        .route("/v2/batches", get(batches::list).post(batches::create))
+        .route("/v2/batches/{batch}", get(batches::get).delete(batches::delete))
         .route("/v2/repository/index", post(repository::index))
         .route("/v2/repository/models/{model}/load", post(repository::load))
         .route("/v2/repository/models/{model}/unload", post(repository::unload))

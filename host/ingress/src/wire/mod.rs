@@ -6,6 +6,7 @@
 //! into a tensor's bytes and back, and memory stays within a small multiple of the body whatever its shapes claim.
 //! Left out on purpose: headers other than the JSON's length, compression, routes, and shared memory, which is refused.
 
+pub(crate) mod batches;
 pub(crate) mod cases;
 pub mod classification;
 pub(crate) mod config;

@@ -87,6 +87,7 @@ pub(super) async fn admin(
         telemetry,
         repository: local.repository.clone(),
         sources: Sources::new(local.repository.clone(), registry, Vec::new()),
+        jobs: None,
         max_body: ByteSize(0),
         stopping: never.clone(),
     };

@@ -91,7 +91,7 @@ fn item(operation: &Operation, path: &str, id: &str, example: Option<&ModelName>
         .tag(operation.tag)
         .summary(Some(operation.summary))
         .request_body(request_body(operation.body));
-    for (name, schema) in [("model", "ModelName"), ("version", "ModelVersion")] {
+    for (name, schema) in [("model", "ModelName"), ("version", "ModelVersion"), ("batch", "BatchId")] {
         if path.contains(&format!("{{{name}}}")) {
             let parameter = ParameterBuilder::new()
                 .name(name)
@@ -101,6 +101,11 @@ fn item(operation: &Operation, path: &str, id: &str, example: Option<&ModelName>
                 .example(example.filter(|_| name == "model").map(|model| model.as_str().into()));
             built = built.parameter(parameter);
         }
+    }
+    for (name, schema) in operation.query {
+        let parameter =
+            ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Query).required(Required::False);
+        built = built.parameter(parameter.schema(Some(Ref::from_schema_name(*schema))));
     }
     built = built.response(operation.status.to_string(), success(operation));
     for status in refusals(operation) {
@@ -197,7 +202,7 @@ fn meaning(status: u16) -> &'static str {
     match status {
         400 => "The request is wrong; the text names the field and the remedy",
         403 => "The server is not allowed to do that",
-        404 => "There is no such model or version",
+        404 => "There is no such model, version or job",
         406 => "The client admits no encoding that there is",
         408 => "The body did not go on",
         409 => "The version is there already",

@@ -16,6 +16,8 @@ pub(super) struct Operation {
     pub(super) id: &'static str,
     pub(super) tag: &'static str,
     pub(super) summary: &'static str,
+    /// Parameters of the query, each with its schema.
+    pub(super) query: &'static [Content],
     pub(super) body: Body,
     /// The status of success.
     pub(super) status: u16,
@@ -52,6 +54,7 @@ pub(super) const SERVER: &str = "server";
 pub(super) const MODELS: &str = "models";
 pub(super) const PREDICTION: &str = "prediction";
 pub(super) const REPOSITORY: &str = "repository";
+pub(super) const BATCHES: &str = "batches";
 pub(super) const V1: &str = "version 1";
 pub(super) const OPENAI: &str = "OpenAI";
 
@@ -72,6 +75,7 @@ impl Operation {
             id,
             tag,
             summary,
+            query: &[],
             body: Body::None,
             status: 200,
             answers: &[],
@@ -92,6 +96,10 @@ impl Operation {
 
     const fn body(self, body: &'static [Content]) -> Self {
         Self { body: Body::Required(body), ..self }
+    }
+
+    const fn query(self, query: &'static [Content]) -> Self {
+        Self { query, ..self }
     }
 
     const fn answers(self, answers: &'static [Content]) -> Self {
@@ -211,6 +219,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
     }
     .refusals(&[400, 404, 408, 413, 415, 500, 503]),
+    Operation::get("/v2/batches", "batches", BATCHES, "The jobs over files, the newest first")
+        .query(&[("limit", "BatchLimit"), ("after", "BatchId")])
+        .answers(&[(JSON, "Batches")])
+        .refusals(&[400, 404, 501]),
+    Operation::get("/v2/batches", "createBatch", BATCHES, "Takes a job over files, which runs beside what is asked online")
+        .method(Method::Post)
+        .body(&[(JSON, "BatchJob")])
+        .status(202)
+        .answers(&[(JSON, "Batch")])
+        .refusals(&[400, 403, 408, 413, 415, 500, 501, 503]),
+    Operation::get("/v2/batches/{batch}", "batch", BATCHES, "A job, and how far it is")
+        .answers(&[(JSON, "Batch")])
+        .refusals(&[404, 501]),
+    Operation::get("/v2/batches/{batch}", "deleteBatch", BATCHES, "Cancels a job that has not ended, and forgets one that has")
+        .method(Method::Delete)
+        .answers(&[(JSON, "Batch")])
+        .refusals(&[404, 500, 501, 503]),
     Operation::get(
         "/v2/repository/models/{model}/traffic",
         "traffic",
