@@ -32,6 +32,7 @@ const ATTEMPTS: usize = 5;
 /// A running server with an empty bucket. Dropping it ends it.
 pub struct S3 {
     child: Child,
+    command: Command,
     folder: TempDir,
     port: u16,
     bucket: AmazonS3,
@@ -92,7 +93,7 @@ impl S3 {
             .build()
             .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut s3 = Self { child, folder, port, bucket, runtime };
+        let mut s3 = Self { child, command, folder, port, bucket, runtime };
         s3.wait_until_ready().then_some(s3)
     }
 
@@ -106,6 +107,15 @@ impl S3 {
             let put = self.runtime.block_on(self.bucket.put(&path, "x".into()));
             put.and_then(|_| self.runtime.block_on(self.bucket.delete(&path))).is_ok().then_some(true)
         })
+    }
+
+    /// Ends it, leaves it away for a while, and starts it again on what it had.
+    pub fn restart(&mut self, away: Duration) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        thread::sleep(away);
+        self.child = self.command.spawn().unwrap();
+        assert!(self.wait_until_ready(), "the S3 server does not start again");
     }
 
     /// A place in its bucket.

@@ -9,6 +9,7 @@
 
 mod authoring;
 mod backends;
+mod batch;
 mod bench;
 mod buckets;
 mod classification;
