@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::Block;
 use arrow::ipc::reader::FileDecoder;
 use bytes::Bytes;
@@ -234,7 +234,7 @@ async fn decoder(source: &Source, footer: &Footer, wanted: &Wanted) -> Result<Fi
         .map(|(at, field)| (at, field.clone()))
         .unzip();
     let projected = Schema::new(fields);
-    let mut encoded = projected.flattened_fields().into_iter().map(|field| field.data_type());
+    let mut encoded = projected.flattened_fields().into_iter().map(Field::data_type);
     let has_dictionary = encoded.any(|data_type| matches!(data_type, DataType::Dictionary(..)));
     let mut decoder =
         FileDecoder::new(Arc::clone(&footer.schema), footer.version).with_projection(projection);
@@ -242,7 +242,8 @@ async fn decoder(source: &Source, footer: &Footer, wanted: &Wanted) -> Result<Fi
         return Ok(decoder);
     }
     let mut budget = message::Dictionaries::default();
-    for block in footer.dictionaries.iter().copied() {
+    for block in &footer.dictionaries {
+        let block = *block;
         let bytes = source.range(footer::range(&block)).await?;
         let decode = move || {
             budget.check(&block, &bytes)?;

@@ -24,7 +24,13 @@ pub(super) fn check_batch(block: &Block, bytes: &[u8]) -> Result<(), String> {
     let (metadata, body) = split(block, bytes)?;
     rows(metadata)?;
     let batch = message(metadata)?.header_as_record_batch().ok_or("a record batch is none: it is damaged")?;
-    decoded_bytes(batch, body, MAX_BYTES).map(|_| ())
+    let bytes = decoded_bytes(batch, body)?;
+    if bytes > MAX_BYTES {
+        return Err(format!(
+            "it has {bytes} bytes when it is decoded; at most {MAX_BYTES} are read at once: write smaller batches (max_chunksize in pyarrow)"
+        ));
+    }
+    Ok(())
 }
 
 /// What the dictionaries of a file have come to.
@@ -46,7 +52,12 @@ impl Dictionaries {
             return Err(format!("it has two dictionaries {id}, which only the stream format may"));
         }
         let data = dictionary.data().ok_or("a dictionary has no values: it is damaged")?;
-        self.bytes += decoded_bytes(data, body, MAX_BYTES.saturating_sub(self.bytes))?;
+        self.bytes = self.bytes.saturating_add(decoded_bytes(data, body)?);
+        if self.bytes > MAX_BYTES {
+            return Err(format!(
+                "its dictionaries have more than {MAX_BYTES} bytes when they are decoded: write these columns without dictionaries"
+            ));
+        }
         Ok(())
     }
 }
@@ -66,7 +77,7 @@ fn message(metadata: &[u8]) -> Result<Message<'_>, String> {
 
 /// The bytes that the buffers of a batch have when they are decoded. Compressed ones say so at their front, and are given as much
 /// memory as they ask for.
-fn decoded_bytes(batch: RecordBatch<'_>, body: &[u8], most: u64) -> Result<u64, String> {
+fn decoded_bytes(batch: RecordBatch<'_>, body: &[u8]) -> Result<u64, String> {
     for node in batch.nodes().into_iter().flatten() {
         let (length, nulls) = (u64::try_from(node.length()), u64::try_from(node.null_count()));
         if !length.is_ok_and(|length| length <= MAX_VALUES && nulls.is_ok_and(|nulls| nulls <= length)) {
@@ -94,11 +105,6 @@ fn decoded_bytes(batch: RecordBatch<'_>, body: &[u8], most: u64) -> Result<u64, 
             _ => stored.len() as u64,
         };
         total = total.saturating_add(decoded);
-    }
-    if total > most {
-        return Err(format!(
-            "a batch has {total} bytes when it is decoded; at most {most} are read at once: write it in smaller batches (max_chunksize in pyarrow)"
-        ));
     }
     Ok(total)
 }

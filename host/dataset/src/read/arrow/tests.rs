@@ -2,12 +2,13 @@ use std::fs;
 use std::path::Path;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, FixedSizeListArray, Int64Array, ListArray, StringArray, StringViewArray,
+    ArrayRef, AsArray, DictionaryArray, FixedSizeListArray, Int64Array, ListArray, StringArray,
+    StringViewArray,
 };
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Field, Float32Type, Int32Type};
+use arrow::datatypes::{Float32Type, Int32Type};
 use arrow::ipc::CompressionType;
-use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
 use futures_util::TryStreamExt;
 
 use super::*;
@@ -244,6 +245,41 @@ async fn lengths_are_checked_before_memory_is_taken() {
         let error = all(&place, &file, &["n"], None, 1).await.unwrap_err();
         assert!(matches!(error, DataError::Broken { .. }) && error.to_string().contains(reason), "{error}");
     }
+}
+
+#[tokio::test]
+async fn dictionaries_may_grow_but_not_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.arrow");
+    let words = ["red", "green", "blue", "white"];
+    let batch = |known: usize| {
+        let keys = (0..known as i32).collect();
+        let values = StringArray::from(words[..known].to_vec());
+        let kind: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys, Arc::new(values)));
+        RecordBatch::try_from_iter([("kind", kind)]).unwrap()
+    };
+    let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+    let file = fs::File::create(&path).unwrap();
+    let mut writer = FileWriter::try_new_with_options(file, &batch(1).schema(), options).unwrap();
+    for known in [1, 3, 4] {
+        writer.write(&batch(known)).unwrap();
+    }
+    writer.finish().unwrap();
+    let (place, file) = found(&path).await;
+    let (_, rows) = all(&place, &file, &["kind"], None, 1).await.unwrap();
+    let kinds = rows.column(0).as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap();
+    let expected = [&words[..1], &words[..3], &words].concat();
+    assert_eq!(kinds.into_iter().flatten().collect::<Vec<_>>(), expected);
+
+    let source = Source::new(&place, &file);
+    let dictionaries = footer::of(&source).await.unwrap().dictionaries;
+    assert_eq!(dictionaries.len(), 3);
+    let first = dictionaries.first().unwrap();
+    let bytes = source.range(footer::range(first)).await.unwrap();
+    let mut known = message::Dictionaries::default();
+    known.check(first, &bytes).unwrap();
+    let error = known.check(first, &bytes).unwrap_err();
+    assert!(error.contains("two dictionaries"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
