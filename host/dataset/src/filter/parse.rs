@@ -96,7 +96,7 @@ fn chain<'a>(expr: &'a Expr, op: &BinaryOperator) -> Vec<&'a Expr> {
     while let Some(next) = left.pop() {
         match next {
             Expr::BinaryOp { left: first, op: joins, right } if joins == op => {
-                left.extend([&**right, &**first])
+                left.extend([&**right, &**first]);
             }
             part => parts.push(part),
         }

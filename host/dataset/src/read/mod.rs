@@ -5,6 +5,8 @@ mod columns;
 mod parquet;
 mod rows;
 mod source;
+#[cfg(test)]
+mod testing;
 
 use std::pin::Pin;
 

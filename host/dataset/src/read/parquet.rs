@@ -25,6 +25,9 @@ use super::source::Source;
 use super::{RowStream, Wanted, columns, rows};
 use crate::{DataError, File, Filter, Part, Place, Rows, Slice};
 
+/// What a part is, in messages.
+const ROW_GROUP: &str = "row group";
+
 /// The columns of a file.
 pub(crate) async fn schema(place: &Place, file: &File) -> Result<SchemaRef, DataError> {
     let source = Source::new(place, file);
@@ -118,8 +121,11 @@ impl Reading {
                 let result = decoder.try_decode().map_err(|error| error.to_string())?;
                 Ok((decoder, result))
             };
-            let (decoder, result) =
-                self.source.decode(decode).await.map_err(|error| at_row(error, self.first_row))?;
+            let (decoder, result) = self
+                .source
+                .decode(decode)
+                .await
+                .map_err(|error| rows::at_row(error, self.first_row, ROW_GROUP))?;
             self.decoder = decoder;
             match result {
                 DecodeResult::NeedsData(ranges) => {
@@ -135,7 +141,7 @@ impl Reading {
                 DecodeResult::Finished => {
                     let reason =
                         format!("the row group has {} rows less than it says", self.left.unwrap_or_default());
-                    return Err(at_row(self.source.broken(reason), self.first_row));
+                    return Err(rows::at_row(self.source.broken(reason), self.first_row, ROW_GROUP));
                 }
             }
         }
@@ -145,8 +151,8 @@ impl Reading {
         let numbers =
             batch.column_by_name(&self.row_number).and_then(|column| column.as_primitive_opt::<Int64Type>());
         let numbers = numbers.ok_or("the decoder gives no row numbers")?;
-        let numbers = numbers.values().iter().map(|number| number.unsigned_abs() + 1).collect();
-        rows::pieces(&self.source.shown, batch, numbers, &self.wanted)
+        let numbers: Vec<_> = numbers.values().iter().map(|number| number.unsigned_abs() + 1).collect();
+        rows::pieces(&self.source.shown, batch, &numbers, &self.wanted)
     }
 }
 
@@ -201,16 +207,4 @@ fn free_name(schema: &Schema) -> String {
         name.push('_');
     }
     name
-}
-
-fn at_row(error: DataError, row: u64) -> DataError {
-    match error {
-        DataError::Broken { file, column, reason, .. } => DataError::Broken {
-            file,
-            row: Some(row),
-            column,
-            reason: format!("in the row group that begins here: {reason}"),
-        },
-        other => other,
-    }
 }

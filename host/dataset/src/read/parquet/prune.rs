@@ -2,6 +2,8 @@
 
 use ::parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use ::parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use ::parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use ::parquet::file::statistics::Statistics;
 use arrow::array::ArrayRef;
 
 use crate::Filter;
@@ -19,14 +21,14 @@ fn bounds(footer: &ArrowReaderMetadata, column: &str) -> Option<(ArrayRef, Array
     let converter = StatisticsConverter::try_new(column, footer.schema(), footer.parquet_schema()).ok()?;
     let leaf = converter.parquet_column_index()?;
     // Writers of old kept them in an order of their own.
-    let statistics = |group: &::parquet::file::metadata::RowGroupMetaData| {
+    let deprecated = |group: &RowGroupMetaData| {
         group
             .columns()
             .get(leaf)
-            .and_then(|chunk| chunk.statistics())
-            .is_some_and(|found| found.is_min_max_deprecated())
+            .and_then(ColumnChunkMetaData::statistics)
+            .is_some_and(Statistics::is_min_max_deprecated)
     };
-    if groups.iter().any(statistics) {
+    if groups.iter().any(deprecated) {
         return None;
     }
     Some((converter.row_group_mins(groups).ok()?, converter.row_group_maxes(groups).ok()?))
