@@ -23,5 +23,5 @@ pub use metrics::{Metrics, Running};
 pub use plan::ModelIdentity;
 pub use progress::{Counts, Progress};
 pub use run::{Outcome, Report, RunOptions, Worker, run};
-pub use service::{Batch, BatchId, Jobs, JobsOptions, RequestCounts, Roots, Status, Told};
+pub use service::{Batch, BatchId, Jobs, JobsOptions, Problem, Problems, RequestCounts, Roots, Status, Told};
 pub use spec::{InputSpec, JobSpec, Keep, KeepWord, MaxErrors, OneOrMore, OutputSpec};

@@ -22,7 +22,7 @@ use vespid_types::{Error, ErrorCode, Result};
 
 use crate::{BatchError, Counts, JobSpec, Progress, places};
 
-pub use document::{Batch, BatchId, RequestCounts, Status, Told};
+pub use document::{Batch, BatchId, Problem, Problems, RequestCounts, Status, Told};
 pub use roots::Roots;
 
 /// Jobs that wait, at most.

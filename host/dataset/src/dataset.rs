@@ -1,11 +1,21 @@
 //! The files of a dataset, and the parts that they are divided into.
 
-use std::collections::BTreeMap;
+mod listing;
+mod partitions;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::{Compression, DataError, Filter, Format, Pattern, RowStream, Wanted};
+use self::listing::Found;
+use self::partitions::{Names, Partitioned};
+use crate::{Compression, DataError, Filter, Format, Pattern, Place, RowStream, Wanted, read};
+
+/// Files whose parts are found at once.
+const FILES_AT_ONCE: usize = 8;
 
 /// A file, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +28,10 @@ pub struct File {
     pub size: u64,
     /// Its entity tag, or else the time that it was modified.
     pub stamp: String,
-    /// Text files alone.
+    /// When it was modified: microseconds since 1970.
+    #[serde(default)]
+    pub modified: i64,
+    /// Of text files.
     #[serde(default)]
     pub compression: Compression,
     /// The values that its folders are named by (`year=2026/month=11/`), in the order of [`Dataset::partitions`].
@@ -104,8 +117,33 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Nothing`] where a pattern finds none, [`DataError::Setting`] where their formats differ or are not known.
     pub async fn open(patterns: Vec<Pattern>, options: &DatasetOptions) -> Result<Self, DataError> {
-        let _ = (patterns, options);
-        todo!()
+        let Found { files, format, partitions } = listing::find(&patterns, options.format).await?;
+        let mut dataset = Self { patterns, files, format, schema: Arc::new(Schema::empty()), partitions };
+        let Some(first) = dataset.files.first() else { return Ok(dataset) };
+        let place = dataset.place(first);
+        let data = match format {
+            Format::Parquet => read::parquet::schema(&place, first).await?,
+            Format::Arrow => read::arrow::schema(&place, first).await?,
+            Format::Csv => read::csv::schema(&place, first, &options.types).await?,
+            Format::Jsonl => read::jsonl::schema(&place, first, &options.types).await?,
+            Format::Files => read::files::schema(),
+        };
+        dataset.schema = Arc::new(dataset.with_partitions(&data, options)?);
+        Ok(dataset)
+    }
+
+    fn with_partitions(&self, data: &Schema, options: &DatasetOptions) -> Result<Schema, DataError> {
+        let mut fields: Vec<FieldRef> = data.fields().iter().map(Arc::clone).collect();
+        for name in &self.partitions {
+            if data.field_with_name(name).is_ok() {
+                let reason =
+                    format!("the column '{name}' is in the files, and in the names of their folders");
+                return Err(DataError::Setting { field: "input.url", reason });
+            }
+            let data_type = options.types.get(name).cloned().unwrap_or(DataType::Utf8);
+            fields.push(Arc::new(Field::new(name, data_type, true)));
+        }
+        Ok(Schema::new_with_metadata(fields, data.metadata().clone()))
     }
 
     /// The same dataset again, of files found before: for a job that goes on.
@@ -124,13 +162,6 @@ impl Dataset {
     #[must_use]
     pub fn files(&self) -> &[File] {
         &self.files
-    }
-
-    /// A file as a URL or path.
-    #[must_use]
-    pub fn shown(&self, file: &File) -> String {
-        let _ = file;
-        todo!()
     }
 
     /// The format of all of them.
@@ -158,14 +189,94 @@ impl Dataset {
     /// # Errors
     /// What is wrong with a file, among it a column of another type than in the first.
     pub async fn parts(&self, filter: Option<&Filter>, part_bytes: u64) -> Result<Vec<Part>, DataError> {
-        let _ = (filter, part_bytes);
-        todo!()
+        if self.format == Format::Files {
+            return Ok(read::files::parts(&self.files, part_bytes));
+        }
+        let data = self.data_schema();
+        let of_data = filter.filter(|filter| self.names(filter) == Names::Data);
+        let of_file = |index: usize, file: &File| {
+            let (place, file, data) = (self.place(file), file.clone(), &data);
+            async move {
+                if !self.may_have_rows(filter, &file)? {
+                    return Ok(Vec::new());
+                }
+                match self.format {
+                    Format::Parquet => {
+                        read::parquet::parts(&place, &file, index, data, of_data, part_bytes).await
+                    }
+                    Format::Arrow => {
+                        read::arrow::parts(&place, &file, index, data, of_data, part_bytes).await
+                    }
+                    Format::Csv => read::csv::parts(&place, &file, index, data, part_bytes).await,
+                    Format::Jsonl | Format::Files => {
+                        read::jsonl::parts(&place, &file, index, data, part_bytes).await
+                    }
+                }
+            }
+        };
+        let files: Vec<_> = self.files.iter().enumerate().map(|(index, file)| of_file(index, file)).collect();
+        let parts: Vec<Vec<Part>> = stream::iter(files).buffered(FILES_AT_ONCE).try_collect().await?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     /// Reads a part. Within a tokio runtime; reading goes no further than one batch ahead of who takes them.
     #[must_use]
     pub fn read(&self, part: &Part, wanted: Wanted) -> RowStream {
-        let _ = (part, wanted);
-        todo!()
+        let Some(file) = self.files.get(part.file).cloned() else {
+            let reason = format!("there is no file {}", part.file);
+            return stream::once(async { Err(DataError::Setting { field: "part", reason }) }).boxed();
+        };
+        if self.format == Format::Files {
+            let count = match part.slice {
+                Slice::Files { count } => count,
+                _ => 1,
+            };
+            let files = self.files.iter().skip(part.file).take(count);
+            let files = files.map(|file| (self.place(file), self.name(file), file.clone())).collect();
+            return read::files::read(files, wanted);
+        }
+        let open = match self.format {
+            Format::Parquet => read::parquet::read,
+            Format::Arrow => read::arrow::read,
+            Format::Csv => read::csv::read,
+            Format::Jsonl | Format::Files => read::jsonl::read,
+        };
+        let place = self.place(&file);
+        if self.partitions.is_empty() {
+            return open(place, file, part.clone(), wanted);
+        }
+        let partitioned = Partitioned::new(self, &file, wanted);
+        let rows = open(place, file, part.clone(), partitioned.data.clone());
+        rows.map(move |rows| partitioned.complete(rows?)).boxed()
+    }
+
+    /// Where a file is.
+    pub(crate) fn place(&self, file: &File) -> Place {
+        let folder = self.patterns.get(file.input).map(|pattern| &pattern.place);
+        // It was found by that pattern.
+        let path = object_store::path::Path::parse(&file.path).unwrap_or_default();
+        match folder {
+            Some(folder) => folder.found(path),
+            None => Place {
+                store: Arc::new(object_store::memory::InMemory::new()),
+                path,
+                shown: file.path.as_str().into(),
+                local: None,
+            },
+        }
+    }
+
+    /// A file's path from the folder that is looked through, or its name.
+    fn name(&self, file: &File) -> String {
+        let folder = self.patterns.get(file.input).map(|pattern| &pattern.place);
+        let path = object_store::path::Path::parse(&file.path).unwrap_or_default();
+        let below = folder.and_then(|folder| folder.below(&path)).filter(|name| !name.is_empty());
+        below.unwrap_or_else(|| path.filename().unwrap_or_default().to_owned())
+    }
+
+    /// The columns that are in the files.
+    fn data_schema(&self) -> Schema {
+        let in_files = |field: &&FieldRef| !self.partitions.contains(field.name());
+        Schema::new(self.schema.fields().iter().filter(in_files).map(Arc::clone).collect::<Vec<_>>())
     }
 }

@@ -8,6 +8,7 @@
 //! what a job is.
 
 mod dataset;
+mod documents;
 mod error;
 mod filter;
 mod format;

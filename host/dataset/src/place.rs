@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+
+use crate::DataError;
 
 /// A file or folder in a store.
 #[derive(Clone, Debug)]
@@ -20,6 +23,24 @@ pub struct Place {
 }
 
 impl Place {
+    /// A file or folder of this machine.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] where no path can be made of it.
+    pub fn local(path: impl AsRef<std::path::Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        let wrong = |reason: String| DataError::Setting {
+            field: "url",
+            reason: format!("{}: {reason}", path.display()),
+        };
+        let absolute = std::path::absolute(path).map_err(|error| wrong(error.to_string()))?;
+        // A name that climbs would name another place in the store than on disk.
+        let absolute = normal(&absolute);
+        let in_store = Path::from_absolute_path(&absolute).map_err(|error| wrong(error.to_string()))?;
+        let shown = path.display().to_string().into();
+        Ok(Self { store: Arc::new(LocalFileSystem::new()), path: in_store, shown, local: Some(absolute) })
+    }
+
     /// A file or folder below this one; `name` may have slashes.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
@@ -36,31 +57,58 @@ pub struct Pattern {
     /// The store; its `path` is the longest folder before anything of a glob, or the file or folder itself.
     pub place: Place,
     /// The whole glob as a path in the store; none where it is none.
-    pub glob: Option<String>,
+    pub glob: Option<glob::Pattern>,
+    /// As the user wrote it.
+    pub shown: Arc<str>,
 }
 
-impl Place {
-    pub fn local(_: impl AsRef<std::path::Path>) -> Result<Self, crate::DataError> {
-        todo!()
-    }
-    pub async fn put_new(&self, _: bytes::Bytes) -> Result<bool, crate::DataError> {
-        todo!()
-    }
-    pub async fn put(&self, _: bytes::Bytes) -> Result<(), crate::DataError> {
-        todo!()
-    }
-    pub async fn get(&self) -> Result<Option<bytes::Bytes>, crate::DataError> {
-        todo!()
-    }
-    pub async fn delete(&self) -> Result<(), crate::DataError> {
-        todo!()
-    }
-    pub async fn list(&self) -> Result<Vec<(String, u64)>, crate::DataError> {
-        todo!()
+impl Pattern {
+    /// Files to look for at a place whose path may be a glob.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] where a glob is not well formed.
+    pub fn new(place: Place) -> Result<Self, DataError> {
+        let shown = Arc::clone(&place.shown);
+        let path = place.path.as_ref().to_owned();
+        let Some(folders) = path.find(GLOB).map(|first| path.get(..first).unwrap_or_default()) else {
+            return Ok(Self { place, glob: None, shown });
+        };
+        let wrong = |error: glob::PatternError| DataError::Setting {
+            field: "input.url",
+            reason: format!("{shown} is no glob: {error}"),
+        };
+        let glob = glob::Pattern::new(&path).map_err(wrong)?;
+        let folder =
+            |text: &str| text.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap_or_default();
+        let first = shown.find(GLOB).unwrap_or(shown.len());
+        let place = Place {
+            store: Arc::clone(&place.store),
+            path: Path::from(folder(folders)),
+            shown: folder(shown.get(..first).unwrap_or_default()).into(),
+            local: place.local.as_ref().map(|local| literal(local)),
+        };
+        Ok(Self { place, glob: Some(glob), shown })
     }
 }
-impl Pattern {
-    pub fn new(_: Place) -> Result<Self, crate::DataError> {
-        todo!()
+
+/// What makes a name a glob.
+const GLOB: [char; 3] = ['*', '?', '['];
+
+/// The folder before the first segment that is a glob.
+fn literal(path: &std::path::Path) -> PathBuf {
+    let is_literal = |part: &std::path::Component<'_>| !part.as_os_str().to_string_lossy().contains(GLOB);
+    path.components().take_while(is_literal).collect()
+}
+
+/// The path without `.` and `..`, as its text has it.
+fn normal(path: &std::path::Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(normal.pop()),
+            std::path::Component::CurDir => {}
+            part => normal.push(part),
+        }
     }
+    normal
 }

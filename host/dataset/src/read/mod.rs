@@ -1,12 +1,17 @@
 //! Reading parts.
 
-mod arrow;
+pub(crate) mod arrow;
+mod body;
 mod columns;
-mod parquet;
+pub(crate) mod csv;
+pub(crate) mod files;
+pub(crate) mod jsonl;
+pub(crate) mod parquet;
 mod rows;
 mod source;
 #[cfg(test)]
 mod testing;
+mod text;
 
 use std::pin::Pin;
 

@@ -33,19 +33,27 @@ fn a_column_that_does_not_fit_is_told_before_any_row_is_read() {
     desk.flowers("parquet", "in.parquet", 100, 0, 50);
     let input = ["--input", "in.parquet"];
     let map = |map: &'static str| [&input[..], &["--map", map]].concat();
-    refused(&desk, &map("measurements=sepal_length,sepal_width,petal,petal_width"), 2, &[
-        "inputs.measurements",
-        "there is no column 'petal'",
-        "'petal_length'",
-    ]);
-    refused(&desk, &map("measurements=sepal_length,sepal_width,petal_length,place"), 2, &[
-        "column 'place' is Utf8",
-        "FP32",
-    ]);
+    refused(
+        &desk,
+        &map("measurements=sepal_length,sepal_width,petal,petal_width"),
+        2,
+        &["inputs.measurements", "there is no column 'petal'", "'petal_length'"],
+    );
+    refused(
+        &desk,
+        &map("measurements=sepal_length,sepal_width,petal_length,place"),
+        2,
+        &["column 'place' is Utf8", "FP32"],
+    );
     refused(&desk, &map("measurements=sepal_length"), 2, &["name the 4 columns"]);
     refused(&desk, &map("measurement=id"), 2, &["the model has no such input", "'measurements'"]);
     refused(&desk, &[&input[..], &["--write", "spezies"]].concat(), 2, &["outputs.spezies", "'species'"]);
-    refused(&desk, &[&input[..], &["--write", "species=id"]].concat(), 2, &["two columns would be named 'id'"]);
+    refused(
+        &desk,
+        &[&input[..], &["--write", "species=id"]].concat(),
+        2,
+        &["two columns would be named 'id'"],
+    );
     refused(&desk, &[&input[..], &["--where", "colour = 'red'"]].concat(), 1, &["where", "colour"]);
     refused(&desk, &[&input[..], &["--where", "id >"]].concat(), 1, &["where"]);
     refused(&desk, &["--input", "nothing/*.parquet"], 1, &["nothing/*.parquet", "no files"]);
@@ -85,7 +93,11 @@ fn a_row_that_cannot_be_read_is_told_with_its_file_row_and_column() {
     refused(&desk, &["--input", "a.csv"], 1, &["a.csv, row 3", "'wide' is no FP32"]);
     write(&desk, "a.csv", format!("{header}{good}2,5.1,,1.4,0.2,here\n"));
     refused(&desk, &["--input", "a.csv"], 1, &["a.csv, row 2"]);
-    write(&desk, "a.jsonl", "{\"sepal_length\": 1, \"sepal_width\": 1, \"petal_length\": 1, \"petal_width\": 1}\n{\"sepal\n");
+    write(
+        &desk,
+        "a.jsonl",
+        "{\"sepal_length\": 1, \"sepal_width\": 1, \"petal_length\": 1, \"petal_width\": 1}\n{\"sepal\n",
+    );
     refused(&desk, &["--input", "a.jsonl"], 1, &["a.jsonl, row 2"]);
 }
 
@@ -111,7 +123,10 @@ fn a_full_disk_leaves_nothing_half_written() {
     // No file may be larger than 64 KiB, which is how a disk that is full looks to who writes.
     let job = desk.iris(&["--input", "in.parquet", "--output", "out"]);
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$@\"", "sh"]).arg(job.get_program()).args(job.get_args());
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$@\"", "sh"])
+        .arg(job.get_program())
+        .args(job.get_args());
     shell.current_dir(desk.folder.path()).env("VESPID_ONNXRUNTIME", "off").env("VESPID_OPENVINO", "off");
     let outcome = run(shell);
     assert!(outcome.code != 0, "{}", outcome.stdout);

@@ -24,19 +24,26 @@ fn rows_that_fail_are_told_and_the_job_goes_on_up_to_a_limit() {
     let with = |max: &'static str| [&arguments[..], &["--max-errors", max]].concat();
     let strict = desk.run(&with("2"));
     let told = &strict.expect(1).stderr;
-    assert!(told.contains("3 of") && told.contains("in.csv, row 7") && told.contains("out/_errors"), "{told}");
+    assert!(
+        told.contains("3 of") && told.contains("in.csv, row 7") && told.contains("out/_errors"),
+        "{told}"
+    );
     assert!(!desk.path("out/_SUCCESS").exists());
     // Another limit, and it goes on.
     let report = desk.report(&with("0.1%"));
     assert_eq!((&report["rows"], &report["errors"]), (&json!(3000), &json!(3)), "{report}");
     let errors = desk.errors("out");
-    assert_eq!(errors.iter().map(|error| error["row"].clone()).collect::<Vec<_>>(), [json!(7), json!(1500), json!(2999)]);
+    assert_eq!(
+        errors.iter().map(|error| error["row"].clone()).collect::<Vec<_>>(),
+        [json!(7), json!(1500), json!(2999)]
+    );
     assert_eq!(errors[0]["code"], "INVALID_ARGUMENT");
     assert_eq!(errors[0]["file"], "in.csv");
     assert_eq!(errors[0]["column"], "sepal_width");
     assert!(errors[0]["message"].as_str().unwrap().contains("'wide'"), "{}", errors[0]);
     let text = fs::read_to_string(desk.path("out/part-00000.jsonl")).unwrap();
-    let ids: Vec<Value> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+    let ids: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
     assert_eq!(ids.len(), 2997);
     assert!(!ids.contains(&json!("7")) && ids.contains(&json!("8")));
 }
@@ -49,11 +56,17 @@ fn a_plugin_that_crashes_over_a_row_costs_that_row() {
     let mut command = vespid_tests::built::python("tests/python/batch_files.py");
     command.args(["texts"]).arg(desk.path("in.parquet")).args(rows);
     run(command).expect(0);
-    let arguments = ["--input", "in.parquet", "--output", "out", "--output-format", "jsonl", "--max-errors", "1"];
+    let arguments =
+        ["--input", "in.parquet", "--output", "out", "--output-format", "jsonl", "--max-errors", "1"];
     run(desk.command("embed", &arguments)).expect(0);
     let errors = desk.errors("out");
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert_eq!((&errors[0]["row"], &errors[0]["code"]), (&json!(3), &json!("INVALID_ARGUMENT")), "{}", errors[0]);
+    assert_eq!(
+        (&errors[0]["row"], &errors[0]["code"]),
+        (&json!(3), &json!("INVALID_ARGUMENT")),
+        "{}",
+        errors[0]
+    );
     let text = fs::read_to_string(desk.path("out/part-00000.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 3);
 }

@@ -96,7 +96,9 @@ fn folders_filters_and_columns_are_chosen() {
 #[test]
 fn a_folder_of_files_is_a_row_each() {
     let desk = Desk::default();
-    for (name, content) in [("a/one.json", "{\"a\": [1, 2, 3]}"), ("a/b/two.py", "import os\n\nprint(os.name)\n")] {
+    for (name, content) in
+        [("a/one.json", "{\"a\": [1, 2, 3]}"), ("a/b/two.py", "import os\n\nprint(os.name)\n")]
+    {
         let path = desk.path(&format!("in/{name}"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -107,9 +109,9 @@ fn a_folder_of_files_is_a_row_each() {
     let text = fs::read_to_string(desk.path("out/part-00000.jsonl")).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kind = |row: &Value| (row["path"].clone(), row["label"].clone());
-    assert_eq!(rows.iter().map(kind).collect::<Vec<_>>(), [
-        (json!("a/b/two.py"), json!("python")),
-        (json!("a/one.json"), json!("json")),
-    ]);
+    assert_eq!(
+        rows.iter().map(kind).collect::<Vec<_>>(),
+        [(json!("a/b/two.py"), json!("python")), (json!("a/one.json"), json!("json")),]
+    );
     assert!(rows[0].get("content").is_none());
 }

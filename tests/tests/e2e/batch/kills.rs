@@ -128,7 +128,9 @@ fn a_bucket_that_is_away_for_a_while_costs_time_alone() {
     let (input, out) = (s3.url("in"), s3.url("out"));
     let arguments = [&["--input", &input, "--output", &out], &SLOW[..]].concat();
     let mut job = desk.spawn(&arguments);
-    wait::until("parts are done", || (s3.names("out").iter().filter(|name| !name.contains("/_")).count() > 1).then_some(()));
+    wait::until("parts are done", || {
+        (s3.names("out").iter().filter(|name| !name.contains("/_")).count() > 1).then_some(())
+    });
     s3.restart(Duration::from_secs(2));
     assert!(job.wait().unwrap().success());
     let folder = desk.path("got");

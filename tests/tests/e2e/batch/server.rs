@@ -37,7 +37,8 @@ fn get(server: &Server, id: &str) -> Value {
 fn ended(server: &Server, id: &str) -> Value {
     wait::until("the job has ended", || {
         let batch = get(server, id);
-        let running = ["validating", "in_progress", "cancelling"].contains(&batch["status"].as_str().unwrap());
+        let running =
+            ["validating", "in_progress", "cancelling"].contains(&batch["status"].as_str().unwrap());
         (!running).then_some(batch)
     })
 }
@@ -104,14 +105,22 @@ fn what_a_job_may_not_do_is_refused() {
         change(&mut job);
         server.post("/v2/batches", &job).assert_error(status, expected);
     };
-    refused(&|job| job["input"]["url"] = json!("/etc/passwd"), 403, "input.url: jobs may not use '/etc/passwd'");
+    refused(
+        &|job| job["input"]["url"] = json!("/etc/passwd"),
+        403,
+        "input.url: jobs may not use '/etc/passwd'",
+    );
     refused(&|job| job["output"]["url"] = json!(desk.text("../out")), 403, "output.url");
     refused(&|job| job["output"]["format"] = json!("xml"), 400, "output.format");
     refused(&|job| job["rows_per_call"] = json!(0), 400, "rows_per_call: use 1 or more");
     let mut unknown = job(&desk, "out", 8);
     unknown["model"] = json!("rose");
     let batch = ended(&server, &create(&server, &unknown));
-    assert_eq!((&batch["status"], &batch["errors"]["data"][0]["code"]), (&json!("failed"), &json!("NOT_FOUND")), "{batch}");
+    assert_eq!(
+        (&batch["status"], &batch["errors"]["data"][0]["code"]),
+        (&json!("failed"), &json!("NOT_FOUND")),
+        "{batch}"
+    );
     let none = Server::with(&[]);
     none.get("/v2/batches").assert_error(501, "--batch-root");
 }

@@ -1,0 +1,279 @@
+//! A JSON object a line.
+//!
+//! Contract: a key that a line lacks, and null, are no value; keys that are not wanted are passed over. A line that is no object, or holds a value
+//! of another type than is wanted, is refused, and it alone. Blank lines are no rows. Cost: one pass over the file for
+//! reading, and one more before it where it is larger than a part; a batch with a bad line is read a second time line by line.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+
+use ::arrow::array::{RecordBatch, RecordBatchOptions};
+use ::arrow::compute::concat_batches;
+use ::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use ::arrow::error::ArrowError;
+use ::arrow::json::ReaderBuilder;
+use ::arrow::json::reader::infer_json_schema_from_iterator;
+
+use super::body::{body, failure};
+use super::source::Source;
+use super::text::{self, Cutter, MAX_LINE, SAMPLE};
+use super::{RowStream, Wanted};
+use crate::{Compression, DataError, File, Part, Place, Refused, Rows};
+
+/// Rows in which columns are looked for.
+const SAMPLE_ROWS: usize = 1000;
+
+/// The columns that the first rows have, but for those of which a type is said.
+pub(crate) async fn schema(
+    place: &Place,
+    file: &File,
+    types: &BTreeMap<String, DataType>,
+) -> Result<SchemaRef, DataError> {
+    let (source, file, types) = (Source::new(place, file), file.clone(), types.clone());
+    let of = source.clone();
+    let found = tokio::task::spawn_blocking(move || find_schema(&of, &file, &types)).await;
+    found.unwrap_or_else(|error| Err(source.broken(format!("its reader failed: {error}"))))
+}
+
+fn find_schema(
+    source: &Source,
+    file: &File,
+    types: &BTreeMap<String, DataType>,
+) -> Result<SchemaRef, DataError> {
+    let packed = file.compression != Compression::None;
+    let end = if packed { file.size } else { file.size.min(SAMPLE) };
+    let mut lines = Lines::open(source, 0..end, file.compression)?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while rows.len() < SAMPLE_ROWS && bytes < SAMPLE {
+        let line = match lines.next() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(error) => return Err(error),
+        };
+        bytes += line.len() as u64;
+        // One that is cut by the end of the sample, or that is none, is told when it is read.
+        if let Ok(row @ serde_json::Value::Object(_)) = serde_json::from_slice(line) {
+            rows.push(row);
+        }
+    }
+    let found = infer_json_schema_from_iterator(rows.into_iter().map(Ok::<_, ArrowError>));
+    let found = found.map_err(|error| {
+        source.broken(format!("the types of its columns cannot be told: {error}; say them in input.types"))
+    })?;
+    let field = |field: &FieldRef| {
+        let data_type = match types.get(field.name()) {
+            Some(data_type) => data_type.clone(),
+            // Of a column without values.
+            None if field.data_type().is_null() => DataType::Utf8,
+            None => field.data_type().clone(),
+        };
+        Field::new(field.name(), data_type, true)
+    };
+    let mut fields: Vec<Field> = found.fields().iter().map(field).collect();
+    for (name, data_type) in types {
+        if !fields.iter().any(|field| field.name() == name) {
+            fields.push(Field::new(name, data_type.clone(), true));
+        }
+    }
+    if fields.is_empty() {
+        return Err(source.broken("its first lines are no JSON objects".to_owned()));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Whole lines of about so many bytes each. Lines may lack columns.
+pub(crate) async fn parts(
+    place: &Place,
+    file: &File,
+    index: usize,
+    _expected: &Schema,
+    part_bytes: u64,
+) -> Result<Vec<Part>, DataError> {
+    if file.size <= part_bytes || file.compression != Compression::None {
+        return Ok(vec![text::whole(index, file)]);
+    }
+    let (source, size, compression) = (Source::new(place, file), file.size, file.compression);
+    let of = source.clone();
+    let cut = tokio::task::spawn_blocking(move || {
+        let mut lines = Lines::open(&of, 0..size, compression)?;
+        let mut cutter = Cutter::new(index, part_bytes, 0);
+        while lines.next()?.is_some() {
+            cutter.record(lines.at);
+        }
+        Ok(cutter.end(size))
+    });
+    cut.await.unwrap_or_else(|error| Err(source.broken(format!("its reader failed: {error}"))))
+}
+
+/// Reads a part.
+pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted) -> RowStream {
+    let source = Source::new(&place, &file);
+    text::stream(source.clone(), move |output| {
+        let (range, first_row) = text::range(&part).unwrap_or((0..file.size, 1));
+        let mut lines = Lines::open(&source, range, file.compression)?;
+        lines.row = first_row;
+        let columns = text::columns(&wanted, None);
+        let schema = Arc::new(Schema::new(columns));
+        loop {
+            let mut batch = Lined::default();
+            while batch.numbers.len() < wanted.batch_rows && batch.text.len() < wanted.batch_bytes {
+                let row = lines.row;
+                match lines.next()? {
+                    Some(line) => batch.add(row, line),
+                    None => break,
+                }
+            }
+            if batch.numbers.is_empty() {
+                return Ok(());
+            }
+            if !output.send(batch.rows(&source.shown, &schema, &wanted)) {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// The lines of a body that are not blank.
+struct Lines {
+    source: Source,
+    body: BufReader<Box<dyn Read + Send>>,
+    line: Vec<u8>,
+    /// Where the next line begins.
+    at: u64,
+    /// The number of the next one that is not blank.
+    row: u64,
+}
+
+impl Lines {
+    fn open(
+        source: &Source,
+        range: std::ops::Range<u64>,
+        compression: Compression,
+    ) -> Result<Self, DataError> {
+        let at = range.start;
+        let body = body(source.clone(), range, compression).map_err(|error| failure(source, None, error))?;
+        Ok(Self {
+            source: source.clone(),
+            body: BufReader::with_capacity(1 << 16, body),
+            line: Vec::new(),
+            at,
+            row: 1,
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<&[u8]>, DataError> {
+        loop {
+            self.line.clear();
+            let read = (&mut self.body).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut self.line);
+            let read = read.map_err(|error| failure(&self.source, Some(self.row), error))?;
+            if read == 0 {
+                return Ok(None);
+            }
+            if read > MAX_LINE {
+                let (file, row) = (self.source.shown.to_string(), Some(self.row));
+                let reason = "the line is longer than 64 MiB".to_owned();
+                return Err(DataError::Broken { file, row, column: None, reason });
+            }
+            if self.at == 0 && self.line.starts_with(b"\xef\xbb\xbf") {
+                self.line.drain(..3);
+            }
+            self.at += read as u64;
+            if !self.line.trim_ascii().is_empty() {
+                break;
+            }
+        }
+        self.row += 1;
+        Ok(Some(self.line.trim_ascii()))
+    }
+}
+
+/// Lines of a batch.
+#[derive(Default)]
+struct Lined {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    numbers: Vec<u64>,
+}
+
+impl Lined {
+    fn add(&mut self, row: u64, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.text.push(b'\n');
+        self.ends.push(self.text.len());
+        self.numbers.push(row);
+    }
+
+    fn rows(self, file: &Arc<str>, schema: &SchemaRef, wanted: &Wanted) -> Result<Rows, DataError> {
+        let count = self.numbers.len();
+        // An object a line, and nothing that goes on in the next one.
+        let whole = self.lines().all(|line| line.starts_with(b"{") && line.ends_with(b"}"));
+        if whole && let Ok(batch) = decode(schema, &self.text, count) {
+            return text::finish(file, batch, self.numbers, Vec::new(), wanted);
+        }
+        let (mut batches, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (line, row) in self.lines().zip(&self.numbers) {
+            match decode(schema, line, 1) {
+                Ok(batch) => {
+                    batches.push(batch);
+                    numbers.push(*row);
+                }
+                Err(error) => {
+                    let (column, message) = reason(schema, line, &error);
+                    refused.push(Refused { file: Arc::clone(file), row: *row, column, message });
+                }
+            }
+        }
+        let batch = concat_batches(schema, &batches);
+        let wrong = |error: ArrowError| DataError::Broken {
+            file: file.to_string(),
+            row: numbers.first().copied(),
+            column: None,
+            reason: error.to_string(),
+        };
+        text::finish(file, batch.map_err(wrong)?, numbers, refused, wanted)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).filter_map(|(start, end)| self.text.get(start..*end)).map(<[u8]>::trim_ascii)
+    }
+}
+
+/// The rows of some lines, which have to be so many.
+fn decode(schema: &SchemaRef, text: &[u8], rows: usize) -> Result<RecordBatch, ArrowError> {
+    if schema.fields().is_empty() {
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line)
+                .map_err(|error| ArrowError::JsonError(error.to_string()))?;
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        return RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options);
+    }
+    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows + 1).build_decoder()?;
+    let read = decoder.decode(text)?;
+    let batch = decoder.flush()?;
+    match batch {
+        Some(batch) if batch.num_rows() == rows && read == text.len() => Ok(batch),
+        _ => Err(ArrowError::JsonError("it is not one JSON object".to_owned())),
+    }
+}
+
+/// What is wrong with a line, and the column where it is one.
+fn reason(schema: &SchemaRef, line: &[u8], error: &ArrowError) -> (Option<String>, String) {
+    let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line);
+    let object = match object {
+        Ok(object) => object,
+        Err(error) => return (None, format!("it is not one JSON object: {error}")),
+    };
+    for field in schema.fields() {
+        let Some(value) = object.get(field.name()) else { continue };
+        let alone = serde_json::json!({ field.name(): value }).to_string();
+        let only = Arc::new(Schema::new(vec![Arc::clone(field)]));
+        if decode(&only, alone.as_bytes(), 1).is_err() {
+            let message = format!("{} is no {}", text::shown(&value.to_string()), field.data_type());
+            return (Some(field.name().clone()), message);
+        }
+    }
+    (None, text::shown(&error.to_string()))
+}
