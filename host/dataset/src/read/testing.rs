@@ -25,6 +25,7 @@ pub(super) async fn found(path: &Path) -> (Place, File) {
         input: 0,
         path: place.path.to_string(),
         size: meta.size,
+        modified: 0,
         stamp: stamp(&meta),
         compression,
         partitions: Vec::new(),

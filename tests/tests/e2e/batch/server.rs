@@ -1,6 +1,7 @@
 //! Jobs of a running server: taken beside online requests, gone on with after a restart, cancelled.
 
 use serde_json::{Value, json};
+use vespid_tests::http;
 use vespid_tests::oip::{assert_setosa, flower};
 use vespid_tests::server::{Home, Server};
 use vespid_tests::wait;
@@ -57,7 +58,9 @@ fn jobs_run_beside_requests_and_outlive_the_server() {
     assert_eq!((&batch["object"], &batch["metadata"]["team"]), (&json!("batch"), &json!("botany")));
     wait::until("the second job has done parts", || (desk.parts("slow").len() > 1).then_some(()));
     assert_setosa(&server.infer("iris", &flower()));
-    assert!(server.metrics().contains("vespid_batch_rows_done{job=\"batch_"), "{}", server.metrics());
+    let answer = http::send("GET", &(server.admin_url() + "/metrics"), &[], &[]);
+    let metrics = String::from_utf8(answer.body).unwrap();
+    assert!(metrics.contains("vespid_batch_rows_done{job=\"batch_"), "{metrics}");
     server.stop();
     let parts = desk.parts("slow").len();
     assert!(parts < 20, "{parts}");
@@ -83,14 +86,14 @@ fn jobs_are_cancelled_and_forgotten() {
     let path = |id: &str| format!("/v2/batches/{id}");
     wait::until("it runs", || (get(&server, &id)["status"] == "in_progress").then_some(()));
     for id in [&waiting, &id] {
-        let answer = server.delete(&path(id));
+        let answer = server.send("DELETE", &path(id), &[], b"");
         assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelling")), "{answer}");
     }
     for id in [&id, &waiting] {
         assert_eq!(ended(&server, id)["status"], "cancelled");
     }
     assert!(desk.parts("waiting").is_empty());
-    assert_eq!(server.delete(&path(&id)).status, 200);
+    assert_eq!(server.send("DELETE", &path(&id), &[], b"").status, 200);
     server.get(&path(&id)).assert_error(404, "there is no job");
 }
 
