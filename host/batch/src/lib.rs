@@ -11,6 +11,7 @@ mod layout;
 mod mapping;
 mod metrics;
 mod part;
+mod patience;
 mod places;
 mod plan;
 mod progress;

@@ -18,6 +18,7 @@ use vespid_dataset::{DataError, Format, Lease, LeaseOptions, Rows, Taken, Wanted
 
 use crate::BatchError;
 use crate::answer::{Answered, Answerer, FailedRow};
+use crate::patience::patiently;
 use crate::plan::Plan;
 use crate::progress::{PartRecord, Progress};
 
@@ -26,6 +27,9 @@ const AHEAD: usize = 2;
 
 /// Bytes of rows in one batch, about, at most.
 const BATCH_BYTES: usize = 16 << 20;
+
+/// Rows of which a percentage is one, where it is not known how many there are.
+const ENOUGH: u64 = 10_000;
 
 /// Rows that are read at once where each is a call.
 const SINGLE_ROWS: usize = 64;
@@ -43,11 +47,15 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Does one part.
+    /// Does one part, and begins it again where a store was away.
     ///
     /// # Errors
     /// What ends the job, or this worker's run of it.
     pub(crate) async fn part(self: Arc<Self>, part: usize) -> Result<(), BatchError> {
+        patiently(|| self.once(part)).await
+    }
+
+    async fn once(&self, part: usize) -> Result<(), BatchError> {
         let options = LeaseOptions { expiry: LEASE_EXPIRY };
         let lease = match Lease::take(&self.plan.layout.leases(), &format!("{part:05}"), &options).await? {
             Taken::Ours(lease) => lease,
@@ -153,8 +161,9 @@ impl Work {
     /// Whether no more rows have failed than may.
     fn allowed(&self) -> Result<(), BatchError> {
         let counts = self.progress.counts();
-        let max = self.plan.manifest.job.max_errors;
-        if max.exceeded(counts.failed, counts.rows_done, false) {
+        // A percentage is one of all rows; where their number is not known, of enough of them.
+        let rows = counts.rows.unwrap_or_else(|| counts.rows_done.max(ENOUGH)).max(counts.rows_done);
+        if self.plan.manifest.job.max_errors.exceeded(counts.failed, rows) {
             return Err(self.too_many(counts.failed, counts.rows_done));
         }
         Ok(())

@@ -8,22 +8,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use vespid_serving::Predictor;
-use vespid_types::ModelRef;
+use vespid_serving::{Predictor, ReadyModel};
+use vespid_types::{ErrorCode, ModelRef};
 
 use crate::BatchError;
 use crate::answer::Answerer;
 use crate::part::Work;
+use crate::patience::patiently;
 use crate::plan::{ModelIdentity, Plan, now};
 use crate::progress::{PartRecord, Progress};
 use crate::spec::JobSpec;
 
 /// Parts that one worker does at once: while one is written, the next is read and asked for.
 const PARTS_AT_ONCE: usize = 2;
+
+/// How often it is looked whether a model is loaded: for a minute.
+const LOOKS: usize = 300;
 
 /// Records that are read at once.
 const READS_AT_ONCE: usize = 16;
@@ -110,15 +115,17 @@ pub async fn run(
     progress: Arc<Progress>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Outcome, BatchError> {
-    let model = predictor.resolve(asked).await?;
-    let plan = Plan::make(job, &model).await?;
-    if let Some(report) = finished(&plan).await? {
+    let model = loaded(&predictor, asked).await?;
+    let plan = patiently(|| Plan::make(job, &model)).await?;
+    if let Some(report) = patiently(|| finished(&plan)).await? {
         return Ok(Outcome::Done(report));
     }
-    let done = plan.layout.done(plan.format).await?;
+    let done = patiently(|| plan.layout.done(plan.format)).await?;
     let share: Vec<usize> =
         (0..plan.manifest.parts.len()).filter(|part| options.worker.does(*part)).collect();
-    begin(&plan, &share, &done, &progress).await?;
+    let before = patiently(|| before(&plan, &share, &done)).await?;
+    let rows = share.iter().map(|part| plan.manifest.parts.get(*part)?.rows).sum::<Option<u64>>();
+    progress.begin(share.len() as u64, rows.filter(|_| plan.filter.is_none()), before.into_iter());
     let model = ModelRef { name: model.name().clone(), version: Some(model.version()) };
     let rows = plan.rows_per_call();
     let answerer = Answerer::new(predictor, model, plan.mapping.clone(), options.calls, rows);
@@ -133,7 +140,15 @@ pub async fn run(
     if left > 0 {
         return Ok(Outcome::Stopped { left });
     }
-    finish(&work).await
+    patiently(|| finish(&work)).await
+}
+
+/// The model, once it is loaded: a server that has just started loads its models while jobs go on.
+async fn loaded(predictor: &Predictor, asked: &ModelRef) -> Result<Arc<ReadyModel>, BatchError> {
+    let pauses = ConstantBuilder::new().with_delay(Duration::from_millis(200)).with_max_times(LOOKS);
+    let resolve = || predictor.resolve(asked);
+    let found = resolve.retry(pauses).when(|error| error.code() == ErrorCode::Unavailable).await;
+    Ok(found?)
 }
 
 /// Does the parts, some at a time; returns how many were not begun or not ended when it was told to stop.
@@ -177,19 +192,15 @@ async fn parts(
     }
 }
 
-async fn begin(
+/// What the parts of the share that are done have counted, and the bytes of each.
+async fn before(
     plan: &Plan,
     share: &[usize],
     done: &BTreeMap<usize, u64>,
-    progress: &Progress,
-) -> Result<(), BatchError> {
-    let rows = share.iter().map(|part| plan.manifest.parts.get(*part)?.rows).sum::<Option<u64>>();
-    let rows = rows.filter(|_| plan.filter.is_none());
+) -> Result<Vec<(PartRecord, u64)>, BatchError> {
     let ours: BTreeMap<usize, u64> =
         share.iter().filter_map(|part| Some((*part, *done.get(part)?))).collect();
-    let records = records(plan, &ours).await?;
-    progress.begin(share.len() as u64, rows, records.into_iter().zip(ours.into_values()));
-    Ok(())
+    Ok(records(plan, &ours).await?.into_iter().zip(ours.into_values()).collect())
 }
 
 async fn records(plan: &Plan, parts: &BTreeMap<usize, u64>) -> Result<Vec<PartRecord>, BatchError> {
@@ -226,7 +237,7 @@ async fn finish(work: &Work) -> Result<Outcome, BatchError> {
     let (rows, failed) =
         (records.iter().map(|part| part.rows).sum(), records.iter().map(|part| part.failed).sum());
     let first_error = records.iter().find_map(|part| part.first.clone());
-    if plan.manifest.job.max_errors.exceeded(failed, rows, true) {
+    if plan.manifest.job.max_errors.exceeded(failed, rows) {
         work.progress.note(|| first_error.unwrap_or_default());
         return Err(work.too_many(failed, rows));
     }

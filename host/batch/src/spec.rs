@@ -148,14 +148,11 @@ impl MaxErrors {
         *self == Self::default()
     }
 
-    /// Whether so many of so many rows are too many. A percentage is not judged by fewer than a thousand rows before the end.
-    pub(crate) fn exceeded(self, failed: u64, rows: u64, at_end: bool) -> bool {
-        const ENOUGH: u64 = 1000;
+    /// Whether so many of so many rows are too many.
+    pub(crate) fn exceeded(self, failed: u64, rows: u64) -> bool {
         match self {
             Self::Rows(allowed) => failed > allowed,
-            Self::Percent(percent) => {
-                (at_end || rows >= ENOUGH) && failed as f64 * 100.0 > percent * rows as f64
-            }
+            Self::Percent(percent) => failed as f64 * 100.0 > percent * rows as f64,
         }
     }
 }

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use self::listing::Found;
-use self::partitions::{Names, Partitioned};
+use self::partitions::Partitioned;
 use crate::{Compression, DataError, Filter, Format, Pattern, Place, RowStream, Wanted, read};
 
 /// Files whose parts are found at once.
@@ -193,11 +193,13 @@ impl Dataset {
             return Ok(read::files::parts(&self.files, part_bytes));
         }
         let data = self.data_schema();
-        let of_data = filter.filter(|filter| self.names(filter) == Names::Data);
+        let split = filter.map(|filter| self.split(filter));
+        let (of_folders, of_data) = split.map(|split| (split.these, split.others)).unwrap_or_default();
+        let (of_folders, of_data) = (of_folders.as_ref(), of_data.as_ref());
         let of_file = |index: usize, file: &File| {
             let (place, file, data) = (self.place(file), file.clone(), &data);
             async move {
-                if !self.may_have_rows(filter, &file)? {
+                if !self.may_have_rows(of_folders, &file)? {
                     return Ok(Vec::new());
                 }
                 match self.format {

@@ -41,6 +41,17 @@ enum Condition {
     Any(Vec<Self>),
 }
 
+/// A condition in parts, of which all have to be true.
+#[derive(Clone, Debug)]
+pub(crate) struct Split {
+    /// About some columns alone.
+    pub(crate) these: Option<Filter>,
+    /// About the others alone.
+    pub(crate) others: Option<Filter>,
+    /// About both.
+    pub(crate) both: Option<Filter>,
+}
+
 impl Filter {
     /// Reads a condition.
     ///
@@ -49,6 +60,30 @@ impl Filter {
     pub fn parse(text: &str) -> Result<Self, DataError> {
         let condition = parse::condition(text).map_err(setting)?;
         Ok(Self { condition })
+    }
+
+    /// The conditions of which all have to be true: those that name only columns of which `is_one` is true, those that name none of
+    /// them, and those that name both kinds.
+    pub(crate) fn split(&self, is_one: impl Fn(&str) -> bool) -> Split {
+        let (mut these, mut others, mut both) = (Vec::new(), Vec::new(), Vec::new());
+        let mut left = vec![&self.condition];
+        while let Some(condition) = left.pop() {
+            if let Condition::All(all) = condition {
+                left.extend(all);
+                continue;
+            }
+            let mut names = Vec::new();
+            condition.columns(&mut names);
+            let ones = names.iter().filter(|name| is_one(name)).count();
+            let group = match ones {
+                0 => &mut others,
+                count if count == names.len() => &mut these,
+                _ => &mut both,
+            };
+            group.push(condition.clone());
+        }
+        let of = |all: Vec<Condition>| (!all.is_empty()).then_some(Self { condition: Condition::All(all) });
+        Split { these: of(these), others: of(others), both: of(both) }
     }
 
     /// The columns that it names, each once.

@@ -11,8 +11,9 @@
 
 mod holder;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@ pub struct Lease {
     /// Turns true where somebody else has it.
     lost: Arc<AtomicBool>,
     renewing: JoinHandle<()>,
+    _holding: Holding,
 }
 
 /// What came of asking for a lease.
@@ -57,6 +59,36 @@ struct State {
     released: bool,
 }
 
+/// The leases that this process holds: one that it gave up while the store was away is over, though the process is there.
+static HELD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<String>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Whether it can be seen from here that nobody holds it any more.
+    fn is_over(&self) -> bool {
+        self.holder.has_ended() || (self.holder == Holder::this() && !held().contains(&self.id))
+    }
+}
+
+/// A lease among those that this process holds.
+struct Holding(String);
+
+impl Holding {
+    fn new(state: &State) -> Self {
+        held().insert(state.id.clone());
+        Self(state.id.clone())
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        held().remove(&self.0);
+    }
+}
+
 /// How often a lease is asked for where others are quicker.
 const TRIES: usize = 100;
 
@@ -72,7 +104,7 @@ impl Lease {
                 None => 1,
                 Some(generation) => {
                     match read(folder, name, generation).await? {
-                        Some(state) if state.released || state.holder.has_ended() => {}
+                        Some(state) if state.released || state.is_over() => {}
                         Some(state) if state.holder.is_known_to_live() => {
                             return Ok(Taken::Theirs(state.holder.to_string()));
                         }
@@ -94,25 +126,28 @@ impl Lease {
             };
             let id = format!("{:032x}", fastrand::u128(..));
             let state = State { holder: Holder::this(), id, renewed: 0, released: false };
+            let holding = Holding::new(&state);
             if object(folder, name, generation).put_new(text(&state)).await? {
                 for older in generations(folder, name).await? {
                     if older < generation {
                         object(folder, name, older).delete().await?;
                     }
                 }
-                return Ok(Taken::Ours(Self::held(
-                    folder.clone(),
-                    name.to_owned(),
-                    generation,
-                    state,
-                    options,
-                )));
+                let (folder, name) = (folder.clone(), name.to_owned());
+                return Ok(Taken::Ours(Self::held(folder, name, generation, state, holding, options)));
             }
         }
         Ok(Taken::Theirs("others, who take it again and again".to_owned()))
     }
 
-    fn held(folder: Place, name: String, generation: u64, state: State, options: &LeaseOptions) -> Self {
+    fn held(
+        folder: Place,
+        name: String,
+        generation: u64,
+        state: State,
+        holding: Holding,
+        options: &LeaseOptions,
+    ) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let (place, of, told, mut next) = (folder.clone(), name.clone(), Arc::clone(&lost), state.clone());
         let expiry = options.expiry;
@@ -137,7 +172,7 @@ impl Lease {
                 }
             }
         });
-        Self { folder, name, generation, state, lost, renewing }
+        Self { folder, name, generation, state, lost, renewing, _holding: holding }
     }
 
     /// Whether it is still ours, asked of the store: before what is written is to appear.

@@ -8,6 +8,7 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 
 use super::{Dataset, File};
+use crate::filter::Split;
 use crate::{DataError, Filter, Origin, Rows, Wanted};
 
 /// What stands for no value.
@@ -31,32 +32,15 @@ fn decoded(value: &str) -> String {
     parsed.map(|(_, value)| value.into_owned()).unwrap_or_default()
 }
 
-/// What the columns of a filter are.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Names {
-    /// Of the files alone.
-    Data,
-    /// Of the folders' names alone.
-    Partitions,
-    Both,
-}
-
 impl Dataset {
-    pub(super) fn names(&self, filter: &Filter) -> Names {
-        let columns = filter.columns();
-        let partitions = columns.iter().filter(|column| self.partitions.contains(column)).count();
-        match partitions {
-            0 => Names::Data,
-            count if count == columns.len() => Names::Partitions,
-            _ => Names::Both,
-        }
+    /// A filter's conditions about folders' names, about the files' own columns, and about both.
+    pub(super) fn split(&self, filter: &Filter) -> Split {
+        filter.split(|column| self.partitions.iter().any(|partition| partition == column))
     }
 
     /// Whether a filter of folders' names lets a file through.
     pub(super) fn may_have_rows(&self, filter: Option<&Filter>, file: &File) -> Result<bool, DataError> {
-        let Some(filter) = filter.filter(|filter| self.names(filter) == Names::Partitions) else {
-            return Ok(true);
-        };
+        let Some(filter) = filter else { return Ok(true) };
         let fields: Vec<FieldRef> = self.partition_fields().collect();
         let columns = fields.iter().map(|field| self.values(file, field, 1)).collect::<Result<_, _>>()?;
         let row =
@@ -108,13 +92,9 @@ impl Partitioned {
     pub(super) fn new(dataset: &Dataset, file: &File, wanted: Wanted) -> Self {
         let own = |field: &&FieldRef| !dataset.partitions.contains(field.name());
         let mut columns: Vec<FieldRef> = wanted.columns.iter().filter(own).map(Arc::clone).collect();
-        let (mut pushed, mut filter) = (None, None);
-        match wanted.filter.map(|condition| (dataset.names(&condition), condition)) {
-            Some((Names::Data, condition)) => pushed = Some(condition),
-            Some((Names::Both, condition)) => filter = Some(condition),
-            // The file is read because all of its rows are wanted.
-            Some((Names::Partitions, _)) | None => {}
-        }
+        // The file is read because its folders' names are wanted.
+        let split = wanted.filter.as_ref().map(|filter| dataset.split(filter));
+        let (pushed, filter) = split.map(|split| (split.others, split.both)).unwrap_or_default();
         let there: HashSet<String> = columns.iter().map(|field| field.name().clone()).collect();
         let compared = filter.as_ref().map(Filter::columns).unwrap_or_default();
         let fields = dataset.schema.fields().iter().filter(own);

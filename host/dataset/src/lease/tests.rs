@@ -42,9 +42,16 @@ async fn one_of_many_has_it() {
     // Another name is another lease.
     let other = ours(Lease::take(&folder, "a.1", &QUICK).await.unwrap());
     assert!(other.confirm().await.unwrap());
+    assert!(
+        matches!(Lease::take(&folder, "a", &QUICK).await.unwrap(), Taken::Theirs(_)),
+        "it is this process's"
+    );
     lease.release().await;
     let next = ours(Lease::take(&folder, "a", &QUICK).await.unwrap());
     assert_eq!(next.generation, 2);
+    // What was dropped without being given back, as where the store is away.
+    drop(next);
+    assert_eq!(ours(Lease::take(&folder, "a", &QUICK).await.unwrap()).generation, 3);
 }
 
 #[tokio::test]

@@ -49,15 +49,25 @@ fn rows_that_fail_are_told_and_the_job_goes_on_up_to_a_limit() {
 }
 
 #[test]
-fn a_plugin_that_crashes_over_a_row_costs_that_row() {
+fn a_row_that_the_plugin_refuses_costs_that_row() {
     let desk = Desk::default();
     // `embed` refuses what is no UTF-8 text, and with it the call that it is in.
     let rows = ["fine", "good", "\\xff", "well"];
     let mut command = vespid_tests::built::python("tests/python/batch_files.py");
     command.args(["texts"]).arg(desk.path("in.parquet")).args(rows);
     run(command).expect(0);
-    let arguments =
-        ["--input", "in.parquet", "--output", "out", "--output-format", "jsonl", "--max-errors", "1"];
+    let arguments = [
+        "--input",
+        "in.parquet",
+        "--output",
+        "out",
+        "--output-format",
+        "jsonl",
+        "--keep",
+        "none",
+        "--max-errors",
+        "1",
+    ];
     run(desk.command("embed", &arguments)).expect(0);
     let errors = desk.errors("out");
     assert_eq!(errors.len(), 1, "{errors:?}");

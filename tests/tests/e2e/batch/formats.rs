@@ -49,7 +49,7 @@ fn every_format_gives_what_the_server_answers() {
     for format in FORMATS {
         let out = format!("to-{format}");
         desk.report(&["--input", "in/parquet.parquet", "--output", &out, "--output-format", format]);
-        assert_eq!(desk.rows(&out), desk.rows("out-parquet"), "{format}");
+        assert_online(&desk.rows(&out), ROWS);
     }
 }
 

@@ -127,12 +127,14 @@ fn a_bucket_that_is_away_for_a_while_costs_time_alone() {
     s3.put("in/a.parquet", &std::fs::read(desk.path("in.parquet")).unwrap());
     let (input, out) = (s3.url("in"), s3.url("out"));
     let arguments = [&["--input", &input, "--output", &out], &SLOW[..]].concat();
-    let mut job = desk.spawn(&arguments);
+    let job = desk.iris(&arguments).stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait::until("parts are done", || {
         (s3.names("out").iter().filter(|name| !name.contains("/_")).count() > 1).then_some(())
     });
     s3.restart(Duration::from_secs(2));
-    assert!(job.wait().unwrap().success());
+    let outcome = job.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.status.success(), "{told}");
     let folder = desk.path("got");
     std::fs::create_dir(&folder).unwrap();
     for path in s3.names("out").iter().filter(|path| !path.contains("/_")) {

@@ -1,0 +1,42 @@
+//! What is done again where a store was away.
+//!
+//! A store's own client asks again for some seconds. A job has more time: what it does is done again as a whole, with growing pauses,
+//! for some minutes.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use vespid_dataset::DataError;
+
+use crate::BatchError;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Does `work`, and does it again where what it failed at may pass.
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, BatchError>>>(
+    work: impl FnMut() -> F,
+) -> Result<T, BatchError> {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .with_total_delay(Some(PATIENCE));
+    let told = |error: &BatchError, pause: Duration| {
+        tracing::warn!("{error}; again in {:.1} s", pause.as_secs_f64());
+    };
+    work.retry(pauses).when(may_pass).notify(told).await
+}
+
+/// Whether it is a store's, and not of this machine, whose disk is full or gone for longer.
+fn may_pass(error: &BatchError) -> bool {
+    match error {
+        BatchError::Data(DataError::Object {
+            source: object_store::Error::Generic { store, .. }, ..
+        }) => *store != "LocalFileSystem",
+        BatchError::Lost { .. } => true,
+        _ => false,
+    }
+}
