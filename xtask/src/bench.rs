@@ -26,6 +26,8 @@ pub(crate) enum Bench {
     Protocols,
     /// How many models a server holds: what they cost idle, their first calls, and what unloading gives back.
     Density,
+    /// Jobs over files beside a loop in Python; wants --python, or VESPID_BENCH_PYTHON.
+    Batch,
     /// A graphics processor beside the processor: put together here, run on a machine that has one.
     Gpu,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Bench {
             Self::Inference => "inference",
             Self::Protocols => "protocols",
             Self::Density => "density",
+            Self::Batch => "batch",
             Self::Gpu => "gpu",
         })
     }
@@ -51,7 +54,7 @@ pub(crate) fn contained(cx: &Context, name: &str, arguments: &[OsString]) -> Res
     ui::run_inherited(bench)
 }
 
-/// Runs the bench of that name, `inference` or `density`, with a server built as it is shipped but for link-time optimisation.
+/// Runs the bench of that name, `inference`, `density` or `batch`, with a server built as it is shipped but for link-time optimisation.
 pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> Result<()> {
     setup::run(cx, &[Part::Onnxruntime])?;
     let packages = built_packages(cx)?;

@@ -115,6 +115,7 @@ fn run(task: Task) -> Result<()> {
             (Bench::Gpu, Some(folder)) => bench::bundle(&cx, &folder, lean),
             (Bench::Inference, None) => bench::with_server(&cx, "inference", &arguments),
             (Bench::Density, None) => bench::with_server(&cx, "density", &arguments),
+            (Bench::Batch, None) => bench::with_server(&cx, "batch", &arguments),
             (Bench::Overhead, None) => bench::contained(&cx, "overhead", &arguments),
             (Bench::Protocols, None) => bench::contained(&cx, "protocols", &arguments),
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),

@@ -108,6 +108,15 @@ impl Answerer {
         Ok(Answered { batch: answered, failed, rows })
     }
 
+    /// Whether a call of these rows gives an answer for each; what is wrong with some of them does not matter here.
+    pub(crate) async fn succeeds(&self, batch: &RecordBatch) -> bool {
+        let Ok((calls, _)) = self.mapping.calls(batch) else { return false };
+        let Ok(answers) = try_join_all(calls.into_iter().map(|call| self.call(call))).await else {
+            return false;
+        };
+        answers.iter().all(|(_, outcome)| outcome.is_ok())
+    }
+
     async fn piece(&self, batch: &RecordBatch) -> Result<(Vec<Outputs>, Vec<Fault>), BatchError> {
         let (calls, faults) = self.mapping.calls(batch).map_err(defect)?;
         let told =

@@ -14,6 +14,7 @@ mod part;
 mod patience;
 mod places;
 mod plan;
+mod probe;
 mod progress;
 mod run;
 mod service;

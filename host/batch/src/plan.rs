@@ -12,20 +12,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use vespid_dataset::{Dataset, DatasetOptions, File, Filter, Format, Part, Writer};
-use vespid_serving::ReadyModel;
-use vespid_types::{Digest, ModelName, Version};
+use vespid_serving::{Predictor, ReadyModel};
+use vespid_types::{Digest, ModelName, ModelRef, Version};
 
 use crate::BatchError;
+use crate::answer::Answerer;
 use crate::layout::Layout;
 use crate::mapping::{Columns, Mapping, MappingOptions, dataset_types};
 use crate::places;
+use crate::probe;
 use crate::spec::JobSpec;
 
 /// Bytes of a text file, or of an Arrow file's batches, that make a part.
 const PART_BYTES: u64 = 64 << 20;
 
-/// Rows of a call where neither the job nor the graph says.
-const ROWS_PER_CALL: u32 = 1024;
+/// Rows of a call where the graph makes no batches, and a plugin has many rows all the same.
+const ROWS_PER_CALL: u32 = 64;
 
 /// As it stands in the store.
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,7 +76,11 @@ impl Plan {
     ///
     /// # Errors
     /// What of the job does not fit the model or the files, before any row is read; [`BatchError::OtherJob`].
-    pub(crate) async fn make(job: &JobSpec, model: &ReadyModel) -> Result<Self, BatchError> {
+    pub(crate) async fn make(
+        job: &JobSpec,
+        model: &ReadyModel,
+        predictor: &Predictor,
+    ) -> Result<Self, BatchError> {
         let layout = Layout::new(places::place(&job.output.url)?);
         let identity = identity(model);
         if let Some(manifest) = read(&layout).await? {
@@ -89,23 +95,35 @@ impl Plan {
         if let Some(filter) = &filter {
             filter.check(dataset.schema())?;
         }
-        let job = complete(job, &identity, &dataset, model);
-        let (mapping, format) = mapping(&job, model, &dataset)?;
+        let mut planned = complete(job, &identity, &dataset);
+        let (mapping, format) = mapping(&planned, model, &dataset)?;
         let parts = dataset.parts(filter.as_ref(), PART_BYTES).await?;
+        if planned.rows_per_call.is_none() {
+            let of_graph = of_graph(model);
+            let sample = probe::sample(&dataset, &parts, &mapping, filter.as_ref()).await;
+            planned.rows_per_call = Some(match sample.filter(|_| mapping.batched) {
+                Some(rows) => {
+                    let asked = ModelRef { name: identity.name.clone(), version: Some(identity.version) };
+                    let answerer = Answerer::new(predictor.clone(), asked, mapping.clone(), 1, usize::MAX);
+                    probe::rows_per_call(&answerer, &rows, of_graph).await
+                }
+                None => of_graph,
+            });
+        }
         let input = Files {
             format: dataset.format(),
             partitions: dataset.partitions().to_vec(),
             schema: STANDARD.encode(encode(dataset.schema())),
             files: dataset.files().to_vec(),
         };
-        let manifest = Manifest { job, model: identity.clone(), planned: now(), input, parts };
+        let manifest = Manifest { job: planned, model: identity.clone(), planned: now(), input, parts };
         let text = serde_json::to_vec(&manifest).map_err(|error| BatchError::Internal(error.to_string()))?;
         if !layout.manifest().put_new(text.into()).await? {
             // Another worker was quicker: its plan is everyone's.
             let theirs = read(&layout).await?;
             let theirs =
                 theirs.ok_or_else(|| BatchError::Internal("the manifest is there and is not".to_owned()))?;
-            return Self::again(&manifest.job, &identity, theirs, model, layout);
+            return Self::again(job, &identity, theirs, model, layout);
         }
         Ok(Self { manifest, dataset, filter, mapping, layout, format })
     }
@@ -151,7 +169,7 @@ fn identity(model: &ReadyModel) -> ModelIdentity {
 }
 
 /// The job with what it left open.
-fn complete(job: &JobSpec, identity: &ModelIdentity, dataset: &Dataset, model: &ReadyModel) -> JobSpec {
+fn complete(job: &JobSpec, identity: &ModelIdentity, dataset: &Dataset) -> JobSpec {
     let mut job = job.clone();
     job.model = identity.name.to_string();
     job.version = Some(identity.version);
@@ -159,11 +177,14 @@ fn complete(job: &JobSpec, identity: &ModelIdentity, dataset: &Dataset, model: &
         Format::Files => Format::Parquet,
         format => format,
     });
-    // As many as a batch of its graphs takes, where that is said; more would have to wait, or to run by themselves.
-    let graphs = model.manifest().graphs.iter().filter_map(|graph| graph.batching.max_rows);
-    let of_graphs = graphs.filter(|rows| *rows > 1).min().and_then(|rows| u32::try_from(rows).ok());
-    job.rows_per_call.get_or_insert(of_graphs.unwrap_or(ROWS_PER_CALL));
     job
+}
+
+/// As many rows as a batch of the model's graphs takes.
+fn of_graph(model: &ReadyModel) -> u32 {
+    let graphs = model.manifest().graphs.iter().filter_map(|graph| graph.batching.max_rows);
+    let rows = graphs.filter(|rows| *rows > 1).min().and_then(|rows| u32::try_from(rows).ok());
+    rows.unwrap_or(ROWS_PER_CALL)
 }
 
 fn mapping(job: &JobSpec, model: &ReadyModel, dataset: &Dataset) -> Result<(Mapping, Format), BatchError> {

@@ -116,7 +116,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Outcome, BatchError> {
     let model = loaded(&predictor, asked).await?;
-    let plan = patiently(|| Plan::make(job, &model)).await?;
+    let plan = patiently(|| Plan::make(job, &model, &predictor)).await?;
     if let Some(report) = patiently(|| finished(&plan)).await? {
         return Ok(Outcome::Done(report));
     }

@@ -91,8 +91,8 @@ impl Jobs {
             known.insert(id, Known { batch, progress: None, cancel: watch::Sender::new(false) });
         }
         let (waiting, queue) = mpsc::channel(MAX_WAITING.max(known.len()));
-        let mut open: Vec<_> = known.values().filter(|known| !known.batch.status.has_ended()).collect();
-        open.sort_by_key(|known| (known.batch.created_at, known.batch.id.clone()));
+        let open: Vec<_> = known.values().filter(|known| !known.batch.status.has_ended()).collect();
+        // Their ids are in the order in which they were taken, and so is the map.
         for known in open {
             // There is room for all of them.
             let _ = waiting.try_send(known.batch.id.clone());
@@ -139,7 +139,7 @@ impl Jobs {
     /// `NOT_FOUND` where there is no job `after`.
     pub fn list(&self, after: Option<&BatchId>, limit: usize) -> Result<(Vec<Batch>, bool)> {
         let mut batches: Vec<Batch> = self.inner.known().values().map(Known::told).collect();
-        batches.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        batches.reverse();
         let from = match after {
             None => 0,
             Some(after) => {

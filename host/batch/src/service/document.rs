@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::now;
 use crate::{BatchError, Counts, JobSpec, Report};
 
-/// The name of a job: `batch_` and 24 hexadecimal digits.
+/// The name of a job: `batch_` and 24 hexadecimal digits, the first half of them the time in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BatchId(String);
@@ -21,8 +21,10 @@ const PREFIX: &str = "batch_";
 const DIGITS: usize = 24;
 
 impl BatchId {
-    fn random() -> Self {
-        Self(format!("{PREFIX}{:024x}", fastrand::u128(..) >> 32))
+    /// A new one, greater than those before it.
+    fn new() -> Self {
+        let random = fastrand::u64(..) >> 16;
+        Self(format!("{PREFIX}{:012x}{random:012x}", now()))
     }
 
     pub(super) fn file(&self) -> String {
@@ -163,7 +165,7 @@ pub struct Batch {
 impl Batch {
     pub(super) fn new(job: JobSpec, told: Told) -> Self {
         Self {
-            id: BatchId::random(),
+            id: BatchId::new(),
             object: "batch".to_owned(),
             status: Status::Validating,
             created_at: seconds(),
