@@ -80,3 +80,34 @@ fn a_row_that_the_plugin_refuses_costs_that_row() {
     let text = fs::read_to_string(desk.path("out/part-00000.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 3);
 }
+
+#[test]
+fn a_plugin_that_crashes_over_rows_costs_those_rows() {
+    let desk = Desk::default();
+    // Of three calls of 100 rows: one traps, one runs out of time, one is well.
+    let kind = |row| match row {
+        42 => -1,
+        142 => 1000,
+        row => row,
+    };
+    let lines: String = (0..300).map(|row| format!("{}\n", json!({"kind": kind(row)}))).collect();
+    fs::write(desk.path("in.jsonl"), lines).unwrap();
+    let arguments = ["--input", "in.jsonl", "--output", "out", "--rows-per-call", "100", "--max-errors", "2"];
+    let report = run(desk.command("some-rows", &arguments));
+    let report: Value = serde_json::from_str(&report.expect(0).stdout).unwrap();
+    assert_eq!((&report["rows"], &report["errors"]), (&json!(300), &json!(2)), "{report}");
+    let errors = desk.errors("out");
+    let told: Vec<_> = errors.iter().map(|error| (error["row"].clone(), error["code"].clone())).collect();
+    assert_eq!(
+        told,
+        [(json!(43), json!("PLUGIN_FAILED")), (json!(143), json!("DEADLINE_EXCEEDED"))],
+        "{errors:?}"
+    );
+    let text = fs::read_to_string(desk.path("out/part-00000.jsonl")).unwrap();
+    let answers: Vec<i64> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["answer"].as_i64().unwrap())
+        .collect();
+    let expected: Vec<i64> = (0..300).filter(|row| ![42, 142].contains(row)).map(|row| row * 2).collect();
+    assert_eq!(answers, expected);
+}
