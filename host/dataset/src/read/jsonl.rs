@@ -208,12 +208,17 @@ impl Lined {
         let count = self.numbers.len();
         // An object a line, and nothing that goes on in the next one.
         let whole = self.lines().all(|line| line.starts_with(b"{") && line.ends_with(b"}"));
-        if whole && let Ok(batch) = decode(schema, &self.text, count) {
+        let exact = whole && self.lines().all(|line| cut_short(schema, line).is_none());
+        if exact && let Ok(batch) = decode(schema, &self.text, count) {
             return text::finish(file, batch, self.numbers, Vec::new(), wanted);
         }
         let (mut batches, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (line, row) in self.lines().zip(&self.numbers) {
-            match decode(schema, line, 1) {
+            let decoded = match cut_short(schema, line) {
+                None => decode(schema, line, 1),
+                Some(_) => Err(ArrowError::JsonError(String::new())),
+            };
+            match decoded {
                 Ok(batch) => {
                     batches.push(batch);
                     numbers.push(*row);
@@ -259,6 +264,37 @@ fn decode(schema: &SchemaRef, text: &[u8], rows: usize) -> Result<RecordBatch, A
     }
 }
 
+/// The column of whole numbers for which a line has another number: the decoder would take what is before the point.
+fn cut_short<'a>(schema: &'a Schema, line: &[u8]) -> Option<&'a FieldRef> {
+    let mut fields = schema.fields().iter().filter(|field| holds_integers(field.data_type())).peekable();
+    // Few lines have such a column and such a character, and only those are looked into.
+    fields.peek()?;
+    if !line.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return None;
+    }
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line).ok()?;
+    fields.find(|field| object.get(field.name()).is_some_and(has_fraction))
+}
+
+fn holds_integers(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            holds_integers(field.data_type())
+        }
+        data_type => data_type.is_integer(),
+    }
+}
+
+fn has_fraction(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Array(values) => values.iter().any(has_fraction),
+        serde_json::Value::Number(number) => {
+            !number.is_i64() && !number.is_u64() && number.as_f64().is_none_or(|number| number.fract() != 0.0)
+        }
+        _ => false,
+    }
+}
+
 /// What is wrong with a line, and the column where it is one.
 fn reason(schema: &SchemaRef, line: &[u8], error: &ArrowError) -> (Option<String>, String) {
     let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line);
@@ -270,7 +306,7 @@ fn reason(schema: &SchemaRef, line: &[u8], error: &ArrowError) -> (Option<String
         let Some(value) = object.get(field.name()) else { continue };
         let alone = serde_json::json!({ field.name(): value }).to_string();
         let only = Arc::new(Schema::new(vec![Arc::clone(field)]));
-        if decode(&only, alone.as_bytes(), 1).is_err() {
+        if cut_short(&only, alone.as_bytes()).is_some() || decode(&only, alone.as_bytes(), 1).is_err() {
             let message = format!("{} is no {}", text::shown(&value.to_string()), field.data_type());
             return (Some(field.name().clone()), message);
         }

@@ -12,6 +12,8 @@ mod source;
 #[cfg(test)]
 mod testing;
 mod text;
+#[cfg(test)]
+mod text_tests;
 
 use std::pin::Pin;
 
