@@ -237,18 +237,21 @@ impl Dataset {
             let files = files.map(|file| (self.place(file), self.name(file), file.clone())).collect();
             return read::files::read(files, wanted);
         }
-        let open = match self.format {
-            Format::Parquet => read::parquet::read,
-            Format::Arrow => read::arrow::read,
-            Format::Csv => read::csv::read,
-            Format::Jsonl | Format::Files => read::jsonl::read,
+        let (place, known) = (self.place(&file), self.data_schema());
+        let open = |wanted: Wanted| {
+            let (place, file, part) = (place.clone(), file.clone(), part.clone());
+            match self.format {
+                Format::Parquet => read::parquet::read(place, file, part, wanted),
+                Format::Arrow => read::arrow::read(place, file, part, wanted),
+                Format::Csv => read::csv::read(place, file, part, wanted, &known),
+                Format::Jsonl | Format::Files => read::jsonl::read(place, file, part, wanted, &known),
+            }
         };
-        let place = self.place(&file);
         if self.partitions.is_empty() {
-            return open(place, file, part.clone(), wanted);
+            return open(wanted);
         }
         let partitioned = Partitioned::new(self, &file, wanted);
-        let rows = open(place, file, part.clone(), partitioned.data.clone());
+        let rows = open(partitioned.data.clone());
         rows.map(move |rows| partitioned.complete(rows?)).boxed()
     }
 

@@ -75,7 +75,10 @@ fn openapi() {
 fn check(file: &str, models: &[&str]) {
     let ending: Vec<&str> = models.iter().copied().filter(|model| *model != ENDLESS).collect();
     // Graphs of every datatype are what the embedded backend does not run.
-    let server = Server::configured(&["--onnxruntime", &built::onnxruntime()], &ending);
+    let files = tempfile::tempdir().unwrap();
+    let root = files.path().display().to_string();
+    let server =
+        Server::configured(&["--onnxruntime", &built::onnxruntime(), "--batch-root", &root], &ending);
     if models.contains(&ENDLESS) {
         let package = Archive::built(ENDLESS).manifest("timeout = \"500ms\"", "timeout = \"120s\"");
         let answer = server.upload(ENDLESS, "1", &package.to_tar());

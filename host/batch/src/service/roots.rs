@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use vespid_package::StoreLocation;
+use vespid_package::{PackageError, StoreLocation};
 use vespid_types::{Error, ErrorCode};
 
 /// Folders and places in buckets. None is allowed where there is none.
@@ -22,19 +22,17 @@ impl Roots {
     /// Sees that `url` is below one of them.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` where it is no place, `PERMISSION_DENIED`, both with the field.
+    /// `PERMISSION_DENIED` with the field; also where it is no place at all.
     pub(super) fn allow(&self, field: &str, url: &str) -> Result<(), Error> {
-        let location: StoreLocation = url
-            .parse()
-            .map_err(|error: vespid_package::PackageError| Error::invalid(format!("{field}: {error}")))?;
+        let denied = |message: String| Error::new(ErrorCode::PermissionDenied, format!("{field}: {message}"));
+        let location: StoreLocation = url.parse().map_err(|error: PackageError| denied(error.to_string()))?;
         if self.0.iter().any(|root| is_below(&location, root)) {
             return Ok(());
         }
-        let message = format!(
-            "{field}: jobs may not use '{}': the server's --batch-root says where they may read and write",
+        Err(denied(format!(
+            "jobs may not use '{}': the server's --batch-root says where they may read and write",
             url.chars().take(255).collect::<String>()
-        );
-        Err(Error::new(ErrorCode::PermissionDenied, message))
+        )))
     }
 }
 
@@ -82,7 +80,7 @@ mod tests {
             let error = roots.allow("input.url", url).unwrap_err();
             assert_eq!(error.code(), ErrorCode::PermissionDenied, "{url}");
         }
-        assert_eq!(roots.allow("output.url", "http://x").unwrap_err().code(), ErrorCode::InvalidArgument);
+        assert_eq!(roots.allow("output.url", "http://x").unwrap_err().code(), ErrorCode::PermissionDenied);
         assert!(Roots::default().allow("input.url", "/data").is_err());
     }
 }

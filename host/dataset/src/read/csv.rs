@@ -68,9 +68,12 @@ pub(crate) async fn parts(
 }
 
 /// Reads a part.
-pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted) -> RowStream {
+pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted, known: &Schema) -> RowStream {
     let source = Source::new(&place, &file);
-    text::stream(source.clone(), move |output| Reading::new(source, file, &part, wanted)?.all(output))
+    let columns = text::columns(&wanted, known);
+    text::stream(source.clone(), move |output| {
+        Reading::new(source, file, &part, wanted, columns)?.all(output)
+    })
 }
 
 /// Runs what blocks on a thread that may.
@@ -134,12 +137,17 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(source: Source, file: File, part: &Part, wanted: Wanted) -> Result<Self, DataError> {
+    fn new(
+        source: Source,
+        file: File,
+        part: &Part,
+        wanted: Wanted,
+        columns: Vec<FieldRef>,
+    ) -> Result<Self, DataError> {
         let names = read_header(&source, &file)?;
         let (range, first_row) = text::range(part).unwrap_or((0..file.size, 0));
         let raw =
             body(source.clone(), range, file.compression).map_err(|error| failure(&source, None, error))?;
-        let columns = text::columns(&wanted, None);
         let position = |field: FieldRef| match names.iter().position(|name| name == field.name()) {
             Some(position) if !field.data_type().is_nested() => Ok((field, position)),
             Some(_) => Err(DataError::Setting {
@@ -153,6 +161,8 @@ impl Reading {
             }),
         };
         let fields = columns.into_iter().map(position).collect::<Result<_, _>>()?;
+        // Within a file there is no byte order mark, and the parser would take one for it: a blank line comes before.
+        let raw: Box<dyn Read + Send> = if first_row > 0 { Box::new(b"\n".chain(raw)) } else { raw };
         let mut reading =
             Self { reader: reader(raw), fields, width: names.len(), row: first_row.max(1), wanted, source };
         if first_row == 0 {
@@ -167,7 +177,8 @@ impl Reading {
         let mut record = ByteRecord::new();
         loop {
             let mut gathered = Gathered::new(&self.fields);
-            while gathered.numbers.len() < self.wanted.batch_rows && gathered.bytes < self.wanted.batch_bytes
+            while gathered.numbers.len() + gathered.refused.len() < self.wanted.batch_rows
+                && gathered.bytes < self.wanted.batch_bytes
             {
                 let row = self.row;
                 let read = self.reader.read_byte_record(&mut record);

@@ -53,8 +53,10 @@ fn find_schema(
         };
         bytes += line.len() as u64;
         // One that is cut by the end of the sample, or that is none, is told when it is read.
-        if let Ok(row @ serde_json::Value::Object(_)) = serde_json::from_slice(line) {
-            rows.push(row);
+        if let Ok(serde_json::Value::Object(mut row)) = serde_json::from_slice(line) {
+            // What is said needs no guess, and may be what cannot be guessed.
+            row.retain(|name, _| !types.contains_key(name));
+            rows.push(serde_json::Value::Object(row));
         }
     }
     let found = infer_json_schema_from_iterator(rows.into_iter().map(Ok::<_, ArrowError>));
@@ -62,20 +64,14 @@ fn find_schema(
         source.broken(format!("the types of its columns cannot be told: {error}; say them in input.types"))
     })?;
     let field = |field: &FieldRef| {
-        let data_type = match types.get(field.name()) {
-            Some(data_type) => data_type.clone(),
-            // Of a column without values.
-            None if field.data_type().is_null() => DataType::Utf8,
-            None => field.data_type().clone(),
-        };
-        Field::new(field.name(), data_type, true)
+        // Of a column without values it is not known.
+        let data_type = if field.data_type().is_null() { &DataType::Utf8 } else { field.data_type() };
+        Field::new(field.name(), data_type.clone(), true)
     };
-    let mut fields: Vec<Field> = found.fields().iter().map(field).collect();
-    for (name, data_type) in types {
-        if !fields.iter().any(|field| field.name() == name) {
-            fields.push(Field::new(name, data_type.clone(), true));
-        }
-    }
+    let said = types.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+    let mut fields: Vec<Field> = found.fields().iter().map(field).chain(said).collect();
+    // They are found in no order.
+    fields.sort_by(|a, b| a.name().cmp(b.name()));
     if fields.is_empty() {
         return Err(source.broken("its first lines are no JSON objects".to_owned()));
     }
@@ -107,13 +103,13 @@ pub(crate) async fn parts(
 }
 
 /// Reads a part.
-pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted) -> RowStream {
+pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted, known: &Schema) -> RowStream {
     let source = Source::new(&place, &file);
+    let columns = text::columns(&wanted, known);
     text::stream(source.clone(), move |output| {
         let (range, first_row) = text::range(&part).unwrap_or((0..file.size, 1));
         let mut lines = Lines::open(&source, range, file.compression)?;
         lines.row = first_row;
-        let columns = text::columns(&wanted, None);
         let schema = Arc::new(Schema::new(columns));
         loop {
             let mut batch = Lined::default();
@@ -199,23 +195,19 @@ struct Lined {
 impl Lined {
     fn add(&mut self, row: u64, line: &[u8]) {
         self.text.extend_from_slice(line);
-        self.text.push(b'\n');
         self.ends.push(self.text.len());
         self.numbers.push(row);
     }
 
     fn rows(self, file: &Arc<str>, schema: &SchemaRef, wanted: &Wanted) -> Result<Rows, DataError> {
-        let count = self.numbers.len();
-        // An object a line, and nothing that goes on in the next one.
-        let whole = self.lines().all(|line| line.starts_with(b"{") && line.ends_with(b"}"));
-        let exact = whole && self.lines().all(|line| cut_short(schema, line).is_none());
-        if exact && let Ok(batch) = decode(schema, &self.text, count) {
+        let exact = self.lines().all(|line| cut_short(schema, line).is_none());
+        if exact && let Ok(batch) = decode(schema, self.lines()) {
             return text::finish(file, batch, self.numbers, Vec::new(), wanted);
         }
         let (mut batches, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (line, row) in self.lines().zip(&self.numbers) {
             let decoded = match cut_short(schema, line) {
-                None => decode(schema, line, 1),
+                None => decode(schema, [line].into_iter()),
                 Some(_) => Err(ArrowError::JsonError(String::new())),
             };
             match decoded {
@@ -239,29 +231,41 @@ impl Lined {
         text::finish(file, batch.map_err(wrong)?, numbers, refused, wanted)
     }
 
-    fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).filter_map(|(start, end)| self.text.get(start..*end)).map(<[u8]>::trim_ascii)
+    fn lines(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let line = |index: usize| {
+            let start =
+                index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
+            let end = self.ends.get(index).copied().unwrap_or_default();
+            self.text.get(start..end).unwrap_or_default()
+        };
+        (0..self.ends.len()).map(line)
     }
 }
 
-/// The rows of some lines, which have to be so many.
-fn decode(schema: &SchemaRef, text: &[u8], rows: usize) -> Result<RecordBatch, ArrowError> {
+/// The rows of some lines, an object each.
+fn decode<'a>(
+    schema: &SchemaRef,
+    lines: impl ExactSizeIterator<Item = &'a [u8]>,
+) -> Result<RecordBatch, ArrowError> {
+    let other = || ArrowError::JsonError("it is not one JSON object".to_owned());
+    let count = lines.len();
     if schema.fields().is_empty() {
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in lines {
             serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line)
-                .map_err(|error| ArrowError::JsonError(error.to_string()))?;
+                .map_err(|_| other())?;
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
         return RecordBatch::try_new_with_options(Arc::clone(schema), Vec::new(), &options);
     }
-    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows + 1).build_decoder()?;
-    let read = decoder.decode(text)?;
-    let batch = decoder.flush()?;
-    match batch {
-        Some(batch) if batch.num_rows() == rows && read == text.len() => Ok(batch),
-        _ => Err(ArrowError::JsonError("it is not one JSON object".to_owned())),
+    // Room for one more, so that a second object on a line is seen.
+    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(count + 1).build_decoder()?;
+    for (index, line) in lines.enumerate() {
+        let read = decoder.decode(line)?;
+        if read < line.len() || decoder.has_partial_record() || decoder.len() != index + 1 {
+            return Err(other());
+        }
     }
+    decoder.flush()?.filter(|batch| batch.num_rows() == count).ok_or_else(other)
 }
 
 /// The column of whole numbers for which a line has another number: the decoder would take what is before the point.
@@ -306,7 +310,9 @@ fn reason(schema: &SchemaRef, line: &[u8], error: &ArrowError) -> (Option<String
         let Some(value) = object.get(field.name()) else { continue };
         let alone = serde_json::json!({ field.name(): value }).to_string();
         let only = Arc::new(Schema::new(vec![Arc::clone(field)]));
-        if cut_short(&only, alone.as_bytes()).is_some() || decode(&only, alone.as_bytes(), 1).is_err() {
+        if cut_short(&only, alone.as_bytes()).is_some()
+            || decode(&only, [alone.as_bytes()].into_iter()).is_err()
+        {
             let message = format!("{} is no {}", text::shown(&value.to_string()), field.data_type());
             return (Some(field.name().clone()), message);
         }

@@ -13,6 +13,8 @@ mod source;
 mod testing;
 mod text;
 #[cfg(test)]
+mod text_more_tests;
+#[cfg(test)]
 mod text_tests;
 
 use std::pin::Pin;

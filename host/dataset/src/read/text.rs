@@ -98,15 +98,15 @@ impl Cutter {
 }
 
 /// The columns that are read: those wanted, and those that the filter compares.
-pub(crate) fn columns(wanted: &Wanted, schema: Option<&Schema>) -> Vec<FieldRef> {
+pub(crate) fn columns(wanted: &Wanted, known: &Schema) -> Vec<FieldRef> {
     let mut columns = wanted.columns.clone();
     for name in wanted.filter.iter().flat_map(crate::Filter::columns) {
         if columns.iter().any(|field| *field.name() == name) {
             continue;
         }
-        let known = schema.and_then(|schema| schema.field_with_name(&name).ok().cloned());
-        let text = || ::arrow::datatypes::Field::new(&name, ::arrow::datatypes::DataType::Utf8, true);
-        columns.push(Arc::new(known.unwrap_or_else(text)));
+        if let Ok(known) = known.field_with_name(&name) {
+            columns.push(Arc::new(known.clone()));
+        }
     }
     columns
 }
