@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute;
-use arrow::error::ArrowError;
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
@@ -211,6 +210,6 @@ impl Answerer {
 /// A row of the piece, the column where it is one, and what is wrong.
 type Fault = (usize, Option<String>, Error);
 
-fn defect(error: ArrowError) -> BatchError {
+fn defect(error: impl std::fmt::Display) -> BatchError {
     BatchError::Internal(format!("columns and tensors do not fit: {error}"))
 }

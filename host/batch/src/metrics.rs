@@ -14,10 +14,12 @@ pub type Running = Box<dyn Fn() -> Vec<(String, Counts)> + Send + Sync>;
 /// The metrics of jobs.
 pub struct Metrics {
     running: Running,
-    families: Vec<(Desc, fn(&Counts) -> f64)>,
+    families: Vec<(Desc, Value)>,
 }
 
-type Family = (&'static str, &'static str, fn(&Counts) -> f64);
+type Value = fn(&Counts) -> f64;
+
+type Family = (&'static str, &'static str, Value);
 
 const FAMILIES: [Family; 5] = [
     ("vespid_batch_parts", "Parts of the job, or of this worker's share of it.", |counts| {
@@ -51,7 +53,7 @@ impl Collector for Metrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let running = (self.running)();
-        let family = |(desc, value): &(Desc, fn(&Counts) -> f64)| {
+        let family = |(desc, value): &(Desc, Value)| {
             let metric = |(job, counts): &(String, Counts)| {
                 let mut label = LabelPair::default();
                 label.set_name("job".to_owned());

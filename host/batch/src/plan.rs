@@ -243,7 +243,7 @@ fn compare(field: &str, asked: &serde_json::Value, there: &serde_json::Value, di
             }
         }
         (Array(a), Array(b)) if field.is_empty() => {
-            a.iter().zip(b).for_each(|(a, b)| compare("", a, b, differs))
+            a.iter().zip(b).for_each(|(a, b)| compare("", a, b, differs));
         }
         (a, b) if a != b => differs.push(format!("{field} is {a}, and there {b}")),
         _ => {}

@@ -55,7 +55,7 @@ pub(crate) enum Command {
     Test(test::TestArgs),
     Dev(dev::DevArgs),
     Inspect(inspect::InspectArgs),
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Push(push::PushArgs),
     Pull(pull::PullArgs),
     Keygen(keygen::KeygenArgs),

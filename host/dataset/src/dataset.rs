@@ -243,8 +243,8 @@ impl Dataset {
             match self.format {
                 Format::Parquet => read::parquet::read(place, file, part, wanted),
                 Format::Arrow => read::arrow::read(place, file, part, wanted),
-                Format::Csv => read::csv::read(place, file, part, wanted, &known),
-                Format::Jsonl | Format::Files => read::jsonl::read(place, file, part, wanted, &known),
+                Format::Csv => read::csv::read(&place, file, part, wanted, &known),
+                Format::Jsonl | Format::Files => read::jsonl::read(&place, &file, &part, wanted, &known),
             }
         };
         if self.partitions.is_empty() {

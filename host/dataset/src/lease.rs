@@ -44,7 +44,7 @@ pub struct Lease {
 /// What came of asking for a lease.
 pub enum Taken {
     /// It is ours.
-    Ours(Lease),
+    Ours(Box<Lease>),
     /// Somebody else has it; who, as it is shown to people.
     Theirs(String),
 }
@@ -134,7 +134,9 @@ impl Lease {
                     }
                 }
                 let (folder, name) = (folder.clone(), name.to_owned());
-                return Ok(Taken::Ours(Self::held(folder, name, generation, state, holding, options)));
+                return Ok(Taken::Ours(Box::new(Self::held(
+                    folder, name, generation, state, holding, options,
+                ))));
             }
         }
         Ok(Taken::Theirs("others, who take it again and again".to_owned()))

@@ -44,7 +44,7 @@ impl Place {
     /// A file or folder below this one; `name` may have slashes.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        let path = name.split('/').fold(self.path.clone(), |path, segment| path.join(segment));
+        let path = name.split('/').fold(self.path.clone(), Path::join);
         let shown = format!("{}/{name}", self.shown.trim_end_matches('/')).into();
         let local = self.local.as_ref().map(|folder| folder.join(name));
         Self { store: Arc::clone(&self.store), path, shown, local }

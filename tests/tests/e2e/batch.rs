@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vespid_tests::built;
 use vespid_tests::cli::{Outcome, run};
+use vespid_tests::s3::S3;
 
 /// The columns that make the input of `iris`.
 const MAP: &str = "measurements=sepal_length,sepal_width,petal_length,petal_width";
@@ -31,6 +32,13 @@ impl Default for Desk {
 }
 
 impl Desk {
+    /// One whose jobs reach a bucket.
+    fn beside(s3: &S3) -> Self {
+        let environment =
+            s3.environment().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { environment, ..Self::default() }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -63,7 +63,7 @@ async fn one(jobs: &Inner, id: &BatchId, options: &JobsOptions) -> vespid_types:
     };
     match &outcome {
         Ok(Outcome::Done(report)) => {
-            tracing::info!(job = %id, rows = report.rows, errors = report.errors, "the job is done")
+            tracing::info!(job = %id, rows = report.rows, errors = report.errors, "the job is done");
         }
         Ok(outcome) => tracing::info!(job = %id, ?outcome, "the job has stopped"),
         Err(error) => tracing::warn!(job = %id, code = %error.code(), "the job has failed: {error}"),

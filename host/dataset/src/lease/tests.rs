@@ -12,7 +12,7 @@ fn folder() -> Place {
 
 fn ours(taken: Taken) -> Lease {
     match taken {
-        Taken::Ours(lease) => lease,
+        Taken::Ours(lease) => *lease,
         Taken::Theirs(holder) => panic!("{holder} has it"),
     }
 }

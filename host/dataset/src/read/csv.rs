@@ -68,11 +68,11 @@ pub(crate) async fn parts(
 }
 
 /// Reads a part.
-pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted, known: &Schema) -> RowStream {
-    let source = Source::new(&place, &file);
+pub(crate) fn read(place: &Place, file: File, part: Part, wanted: Wanted, known: &Schema) -> RowStream {
+    let source = Source::new(place, &file);
     let columns = text::columns(&wanted, known);
     text::stream(source.clone(), move |output| {
-        Reading::new(source, file, &part, wanted, columns)?.all(output)
+        Reading::new(source, &file, &part, wanted, columns)?.all(output)
     })
 }
 
@@ -139,12 +139,12 @@ struct Reading {
 impl Reading {
     fn new(
         source: Source,
-        file: File,
+        file: &File,
         part: &Part,
         wanted: Wanted,
         columns: Vec<FieldRef>,
     ) -> Result<Self, DataError> {
-        let names = read_header(&source, &file)?;
+        let names = read_header(&source, file)?;
         let (range, first_row) = text::range(part).unwrap_or((0..file.size, 0));
         let raw =
             body(source.clone(), range, file.compression).map_err(|error| failure(&source, None, error))?;
@@ -260,7 +260,7 @@ impl Gathered {
             match column {
                 Column::Bytes(builder) => builder.append_value(value),
                 Column::Text(builder) if value.is_empty() && *field.data_type() != DataType::Utf8 => {
-                    builder.append_null()
+                    builder.append_null();
                 }
                 Column::Text(builder) => builder.append_value(std::str::from_utf8(value).unwrap_or_default()),
             }
@@ -313,6 +313,6 @@ impl Gathered {
             let mut bad = bad.iter();
             self.numbers.retain(|_| bad.next() == Some(&false));
         }
-        text::finish(file, batch, self.numbers, self.refused, wanted)
+        text::finish(file, &batch, &self.numbers, self.refused, wanted)
     }
 }

@@ -89,7 +89,7 @@ async fn all(
             Ok(Some(content)) => gathered.add(named, content),
             Ok(None) => {}
             Err(DataError::Object { source, .. }) if is_of_one(&named.0, &source) => {
-                gathered.refuse(&named, &source)
+                gathered.refuse(&named, &source);
             }
             Err(error) => return Err(error),
         }

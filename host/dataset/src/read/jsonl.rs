@@ -103,12 +103,13 @@ pub(crate) async fn parts(
 }
 
 /// Reads a part.
-pub(crate) fn read(place: Place, file: File, part: Part, wanted: Wanted, known: &Schema) -> RowStream {
-    let source = Source::new(&place, &file);
+pub(crate) fn read(place: &Place, file: &File, part: &Part, wanted: Wanted, known: &Schema) -> RowStream {
+    let source = Source::new(place, file);
     let columns = text::columns(&wanted, known);
+    let (range, first_row) = text::range(part).unwrap_or((0..file.size, 1));
+    let compression = file.compression;
     text::stream(source.clone(), move |output| {
-        let (range, first_row) = text::range(&part).unwrap_or((0..file.size, 1));
-        let mut lines = Lines::open(&source, range, file.compression)?;
+        let mut lines = Lines::open(&source, range, compression)?;
         lines.row = first_row;
         let schema = Arc::new(Schema::new(columns));
         loop {
@@ -202,7 +203,7 @@ impl Lined {
     fn rows(self, file: &Arc<str>, schema: &SchemaRef, wanted: &Wanted) -> Result<Rows, DataError> {
         let exact = self.lines().all(|line| cut_short(schema, line).is_none());
         if exact && let Ok(batch) = decode(schema, self.lines()) {
-            return text::finish(file, batch, self.numbers, Vec::new(), wanted);
+            return text::finish(file, &batch, &self.numbers, Vec::new(), wanted);
         }
         let (mut batches, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (line, row) in self.lines().zip(&self.numbers) {
@@ -228,7 +229,7 @@ impl Lined {
             column: None,
             reason: error.to_string(),
         };
-        text::finish(file, batch.map_err(wrong)?, numbers, refused, wanted)
+        text::finish(file, &batch.map_err(wrong)?, &numbers, refused, wanted)
     }
 
     fn lines(&self) -> impl ExactSizeIterator<Item = &[u8]> {

@@ -114,8 +114,8 @@ pub(crate) fn columns(wanted: &Wanted, known: &Schema) -> Vec<FieldRef> {
 /// Rows that were read, as they are wanted: `batch` has the [`columns`].
 pub(crate) fn finish(
     file: &Arc<str>,
-    batch: RecordBatch,
-    numbers: Vec<u64>,
+    batch: &RecordBatch,
+    numbers: &[u64],
     refused: Vec<Refused>,
     wanted: &Wanted,
 ) -> Result<Rows, DataError> {
@@ -127,12 +127,12 @@ pub(crate) fn finish(
     };
     let kept: Vec<usize> = (0..wanted.columns.len()).collect();
     let (batch, rows) = match &wanted.filter {
-        None => (batch, numbers.clone()),
+        None => (batch.clone(), numbers.to_vec()),
         Some(filter) => {
-            let mask = filter.evaluate(&batch)?;
+            let mask = filter.evaluate(batch)?;
             let rows = numbers.iter().zip(mask.iter()).filter(|(_, keep)| *keep == Some(true));
             let rows = rows.map(|(number, _)| *number).collect();
-            (compute::filter_record_batch(&batch, &mask).map_err(wrong)?, rows)
+            (compute::filter_record_batch(batch, &mask).map_err(wrong)?, rows)
         }
     };
     let batch = batch.project(&kept).map_err(wrong)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::csv;
-use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, SchemaRef};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
@@ -186,7 +186,7 @@ fn is_finite(array: &ArrayRef) -> bool {
         return values.iter().flatten().all(f64::is_finite);
     }
     if let Some(values) = array.as_primitive_opt::<Float16Type>() {
-        return values.iter().flatten().all(|value| value.is_finite());
+        return values.iter().flatten().all(<Float16Type as ArrowPrimitiveType>::Native::is_finite);
     }
     if let Some(lists) = array.as_fixed_size_list_opt() {
         return is_finite(

@@ -56,8 +56,7 @@ fn every_format_gives_what_the_server_answers() {
 #[test]
 fn the_same_job_runs_in_a_bucket() {
     let s3 = S3::start();
-    let mut desk = Desk::default();
-    desk.environment = s3.environment().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let desk = Desk::beside(&s3);
     for format in FORMATS {
         let name = format!("a.{format}");
         desk.flowers(format, &name, ROWS, 0, 1000);

@@ -121,8 +121,7 @@ fn one_of_two_workers_does_its_share_and_a_second_of_the_same_number_none() {
 #[test]
 fn a_bucket_that_is_away_for_a_while_costs_time_alone() {
     let mut s3 = S3::start();
-    let mut desk = Desk::default();
-    desk.environment = s3.environment().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let desk = Desk::beside(&s3);
     flowers(&desk);
     s3.put("in/a.parquet", &std::fs::read(desk.path("in.parquet")).unwrap());
     let (input, out) = (s3.url("in"), s3.url("out"));
