@@ -44,7 +44,8 @@ def test_schemathesis(http_address: str, tmp_path: Path, document: str) -> None:
     operations = found["operations"]
     assert operations["tested"] == operations["total"] > 0, operations
     if document == SERVER:
-        # Not all that was asked ended with a 404: models were there and answered.
-        assert not found["warnings"]["missing_test_data"], found["warnings"]
+        # Not all that was asked ended with a 404: models were there and answered. Jobs are only made by who knows the server's files.
+        missing = {operation for operation in found["warnings"]["missing_test_data"] if "{batch}" not in operation}
+        assert not missing, found["warnings"]
     assert get(http_address, "/v2/health/live")["live"] is True
     assert get(http_address, "/v2/health/ready")["ready"] is True
