@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::thread;
 
+use serde_json::json;
 use vespid_tests::archive::Archive;
 use vespid_tests::built::repository;
 use vespid_tests::http::{self, Raw, head};
@@ -38,14 +39,26 @@ fn failures(text: &str, model: &str) -> [f64; 4] {
 #[test]
 fn the_page_lists_what_the_server_exposes() {
     // What is there only where it is asked for is asked for.
-    let server = Server::configured(&["--memory-budget", "1GiB"], &["iris"]);
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    let server = Server::configured(&["--memory-budget", "1GiB", "--batch-root", &path("")], &["iris"]);
     let second = Archive::built("iris").version("2").to_tar();
     assert_eq!(server.upload("iris", "2", &second).status, 201);
     let traffic = br#"{"weights": {"1": 1}, "shadow": {"version": 2}}"#;
     let led = server.send("PUT", "/v2/repository/models/iris/traffic", &[], traffic);
     assert_eq!(led.status, 200, "{led}");
     assert_setosa(&server.infer("iris", &flower()));
-    let text = scrape(&server);
+    // A job that is not done so soon.
+    fs::write(path("in.jsonl"), "{\"measurements\": [1, 2, 3, 4]}\n".repeat(100_000)).unwrap();
+    let job = json!({
+        "model": "iris",
+        "input": {"url": path("in.jsonl")},
+        "output": {"url": path("out")},
+        "rows_per_call": 1,
+    });
+    assert_eq!(server.post("/v2/batches", &job).status, 202);
+    let running = || Some(scrape(&server)).filter(|text| text.contains("vespid_batch_parts_done"));
+    let text = wait::until("the job runs", running);
     let types: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let page = fs::read_to_string(repository("docs/metrics.md")).unwrap();
