@@ -1,5 +1,8 @@
 //! What goes wrong with files, with the file, the row and the column where it did.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
 use vespid_types::ErrorCode;
 
 /// Why files cannot be read or written.
@@ -78,6 +81,19 @@ pub enum DataError {
     },
 }
 
+/// Whether the operating system lets nobody in.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn at(row: Option<u64>, column: Option<&str>) -> String {
     let row = row.map(|row| format!(", row {row}")).unwrap_or_default();
     let column = column.map(|column| format!(", column '{column}'")).unwrap_or_default();
@@ -107,6 +123,10 @@ impl DataError {
                 object_store::Error::NotFound { .. } => ErrorCode::NotFound,
                 object_store::Error::PermissionDenied { .. }
                 | object_store::Error::Unauthenticated { .. } => ErrorCode::PermissionDenied,
+                // This machine's disk is full, or lets nobody in: it will not be the better for being asked again.
+                object_store::Error::Generic { store: "LocalFileSystem", source } => {
+                    if is_denied(source.as_ref()) { ErrorCode::PermissionDenied } else { ErrorCode::Internal }
+                }
                 _ => ErrorCode::Unavailable,
             },
             Self::Nothing { .. } => ErrorCode::NotFound,
@@ -116,5 +136,21 @@ impl DataError {
             | Self::Changed { .. }
             | Self::Setting { .. } => ErrorCode::InvalidArgument,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_not_asked_again_and_a_bucket_is() {
+        let of = |store: &'static str, kind: ErrorKind| {
+            let source = object_store::Error::Generic { store, source: Box::new(io::Error::from(kind)) };
+            DataError::object("read", "a")(source).code()
+        };
+        assert_eq!(of("LocalFileSystem", ErrorKind::PermissionDenied), ErrorCode::PermissionDenied);
+        assert_eq!(of("LocalFileSystem", ErrorKind::StorageFull), ErrorCode::Internal);
+        assert_eq!(of("S3", ErrorKind::ConnectionRefused), ErrorCode::Unavailable);
     }
 }
