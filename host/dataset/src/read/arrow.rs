@@ -19,8 +19,8 @@ use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::ipc::Block;
 use arrow::ipc::reader::FileDecoder;
+use arrow::ipc::{Block, MetadataVersion};
 use bytes::Bytes;
 use futures_util::stream;
 
@@ -236,8 +236,10 @@ async fn decoder(source: &Source, footer: &Footer, wanted: &Wanted) -> Result<Fi
     let projected = Schema::new(fields);
     let mut encoded = projected.flattened_fields().into_iter().map(Field::data_type);
     let has_dictionary = encoded.any(|data_type| matches!(data_type, DataType::Dictionary(..)));
-    let mut decoder =
-        FileDecoder::new(Arc::clone(&footer.schema), footer.version).with_projection(projection);
+    // There are writers whose footers name another version than their messages. Version 1 tells the decoder to go by the messages
+    // alone, of which it is checked that they are of a version that it knows.
+    let decoder = FileDecoder::new(Arc::clone(&footer.schema), MetadataVersion::V1);
+    let mut decoder = decoder.with_projection(projection);
     if !has_dictionary {
         return Ok(decoder);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::read_footer_length;
-use arrow::ipc::{Block, MetadataVersion, root_as_footer};
+use arrow::ipc::{Block, root_as_footer};
 
 use super::message::MAX_BYTES;
 use crate::DataError;
@@ -26,7 +26,6 @@ const MAX_METADATA: u64 = 16 << 20;
 /// What a footer says, with each block within the file.
 pub(super) struct Footer {
     pub(super) schema: SchemaRef,
-    pub(super) version: MetadataVersion,
     pub(super) dictionaries: Vec<Block>,
     pub(super) batches: Vec<Block>,
 }
@@ -86,7 +85,7 @@ fn parse(bytes: &[u8], footer_start: u64) -> Result<Footer, String> {
     let dictionaries: Vec<_> = footer.dictionaries().iter().flatten().copied().collect();
     batches.iter().chain(&dictionaries).try_for_each(|block| check(block, footer_start))?;
     let schema = try_fb_to_schema(schema).map_err(|error| format!("its schema is wrong: {error}"))?;
-    Ok(Footer { schema: Arc::new(schema), version: footer.version(), dictionaries, batches })
+    Ok(Footer { schema: Arc::new(schema), dictionaries, batches })
 }
 
 /// Whether a block is within the file and of a size that can be read.

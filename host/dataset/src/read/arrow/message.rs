@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use arrow::ipc::{Block, Message, RecordBatch, root_as_message};
+use arrow::ipc::{Block, Message, MetadataVersion, RecordBatch, root_as_message};
 
 /// Bytes of a record batch, and of the dictionaries of a file, as they are stored and as they are decoded: a batch is decoded as a
 /// whole.
@@ -72,7 +72,12 @@ fn split<'a>(block: &Block, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Str
 fn message(metadata: &[u8]) -> Result<Message<'_>, String> {
     let rest = metadata.strip_prefix(&[0xff; 4]).unwrap_or(metadata);
     let message = rest.get(4..).ok_or("the message of a batch is cut off")?;
-    root_as_message(message).map_err(|error| format!("the message of a batch is damaged: {error}"))
+    let message =
+        root_as_message(message).map_err(|error| format!("the message of a batch is damaged: {error}"))?;
+    match message.version() {
+        MetadataVersion::V4 | MetadataVersion::V5 => Ok(message),
+        other => Err(format!("a batch is of version {other:?} of Arrow's metadata; V4 and V5 are read")),
+    }
 }
 
 /// The bytes that the buffers of a batch have when they are decoded. Compressed ones say so at their front, and are given as much
