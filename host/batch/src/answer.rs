@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute;
-use backon::{ExponentialBuilder, Retryable};
+use backon::Retryable;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 use vespid_dataset::Rows;
@@ -20,6 +20,7 @@ use vespid_types::{Error, ErrorCode, ModelRef, Priority, Request};
 
 use crate::BatchError;
 use crate::mapping::{Call, Mapping};
+use crate::patience::growing;
 
 /// How long a model that has no room is asked again.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -185,12 +186,7 @@ impl Answerer {
             };
             self.predictor.predict(&model, request).await
         };
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(PATIENCE));
+        let pauses = growing(FIRST_PAUSE, LONGEST_PAUSE, PATIENCE);
         let outcome = ask.retry(pauses).when(|error| error.code() == ErrorCode::Unavailable).await;
         match outcome {
             Ok(response) => {

@@ -14,16 +14,21 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Pauses that grow from one to another, for so long in all.
+pub(crate) fn growing(first: Duration, longest: Duration, all: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(first)
+        .with_max_delay(longest)
+        .with_jitter()
+        .without_max_times()
+        .with_total_delay(Some(all))
+}
+
 /// Does `work`, and does it again where what it failed at may pass.
 pub(crate) async fn patiently<T, F: Future<Output = Result<T, BatchError>>>(
     work: impl FnMut() -> F,
 ) -> Result<T, BatchError> {
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .without_max_times()
-        .with_total_delay(Some(PATIENCE));
+    let pauses = growing(FIRST_PAUSE, LONGEST_PAUSE, PATIENCE);
     let told = |error: &BatchError, pause: Duration| {
         tracing::warn!("{error}; again in {:.1} s", pause.as_secs_f64());
     };

@@ -100,8 +100,11 @@ impl Plan {
         let parts = dataset.parts(filter.as_ref(), PART_BYTES).await?;
         if planned.rows_per_call.is_none() {
             let of_graph = of_graph(model);
-            let sample = probe::sample(&dataset, &parts, &mapping, filter.as_ref()).await;
-            planned.rows_per_call = Some(match sample.filter(|_| mapping.batched) {
+            let sample = match mapping.batched {
+                true => probe::sample(&dataset, &parts, &mapping, filter.as_ref()).await,
+                false => None,
+            };
+            planned.rows_per_call = Some(match sample {
                 Some(rows) => {
                     let asked = ModelRef { name: identity.name.clone(), version: Some(identity.version) };
                     let answerer = Answerer::new(predictor.clone(), asked, mapping.clone(), 1, usize::MAX);

@@ -214,6 +214,13 @@ impl Inner {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says what tells how far a job is, while it runs.
+    fn set_progress(&self, id: &BatchId, progress: Option<Arc<Progress>>) {
+        if let Some(known) = self.known().get_mut(id) {
+            known.progress = progress;
+        }
+    }
+
     async fn store(&self, batch: &Batch) -> std::result::Result<(), BatchError> {
         let text = serde_json::to_vec(batch).map_err(|error| BatchError::Internal(error.to_string()))?;
         Ok(self.folder.child(&batch.id.file()).put(text.into()).await?)

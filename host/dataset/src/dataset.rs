@@ -3,7 +3,7 @@
 mod listing;
 mod partitions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -134,6 +134,11 @@ impl Dataset {
 
     fn with_partitions(&self, data: &Schema, options: &DatasetOptions) -> Result<Schema, DataError> {
         let mut fields: Vec<FieldRef> = data.fields().iter().map(Arc::clone).collect();
+        let mut names = HashSet::new();
+        if let Some(twice) = fields.iter().find(|field| !names.insert(field.name())) {
+            let reason = format!("the files have two columns named '{}': rename one of them", twice.name());
+            return Err(DataError::Setting { field: "input.url", reason });
+        }
         for name in &self.partitions {
             if data.field_with_name(name).is_ok() {
                 let reason =
@@ -203,9 +208,7 @@ impl Dataset {
                     return Ok(Vec::new());
                 }
                 match self.format {
-                    Format::Parquet => {
-                        read::parquet::parts(&place, &file, index, data, of_data, part_bytes).await
-                    }
+                    Format::Parquet => read::parquet::parts(&place, &file, index, data, of_data).await,
                     Format::Arrow => {
                         read::arrow::parts(&place, &file, index, data, of_data, part_bytes).await
                     }

@@ -1,6 +1,6 @@
 //! One worker a part.
 //!
-//! Contract: of all who take a lease, one has it. It is an object for each generation, `NAME.GENERATION`, made where there is none, which any
+//! Contract: of all who take a lease, one has it. It is an object for each generation, `NAME/GENERATION`, made where there is none, which any
 //! store can do so that one alone succeeds; the greatest generation holds, and its numbers only grow. Its holder renews it. Whoever
 //! finds it of a process of this machine that has ended, or finds it not renewed for a while, takes the next generation. Cost: a
 //! listing and an object to take it, an object each third of [`LeaseOptions::expiry`] to hold it, a listing and an object to
@@ -209,12 +209,12 @@ impl Drop for Lease {
 }
 
 fn object(folder: &Place, name: &str, generation: u64) -> Place {
-    folder.child(&format!("{name}.{generation}"))
+    folder.child(&format!("{name}/{generation}"))
 }
 
 async fn generations(folder: &Place, name: &str) -> Result<Vec<u64>, DataError> {
-    let number = |(object, _): (String, u64)| object.strip_prefix(name)?.strip_prefix('.')?.parse().ok();
-    Ok(folder.list().await?.into_iter().filter_map(number).collect())
+    let number = |(object, _): (String, u64)| object.parse().ok();
+    Ok(folder.child(name).list().await?.into_iter().filter_map(number).collect())
 }
 
 async fn greatest(folder: &Place, name: &str) -> Result<Option<u64>, DataError> {

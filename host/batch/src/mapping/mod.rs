@@ -9,6 +9,8 @@
 mod columns;
 mod plan;
 mod tensors;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::HashMap;
@@ -117,15 +119,24 @@ impl Mapping {
                 }
             }
         }
-        let call = |rows: Vec<u32>| {
+        let mut calls = Vec::with_capacity(rows.len());
+        for rows in rows {
             let chosen = compute::take_record_batch(batch, &UInt32Array::from(rows.clone()))?;
-            let inputs = self.tensors(&chosen)?;
-            let inputs =
-                inputs.ok_or_else(|| ArrowError::ComputeError("rows of one shape make no tensor".into()))?;
-            Ok(Call { rows, inputs })
-        };
-        let calls = rows.into_iter().map(call).collect::<Result<_, ArrowError>>()?;
+            match self.tensors(&chosen)? {
+                Some(inputs) => calls.push(Call { rows, inputs }),
+                // Each column is right by itself, and they are not of one shape.
+                None => faults.extend(rows.into_iter().map(|row| self.uneven(row as usize))),
+            }
+        }
         Ok((calls, faults))
+    }
+
+    /// A row whose columns do not go into one tensor.
+    fn uneven(&self, row: usize) -> Fault {
+        let stacked = self.inputs.iter().filter(|input| input.stacked).flat_map(|input| &input.columns);
+        let names = stacked.filter_map(|column| self.wanted.get(*column)).map(|field| field.name().as_str());
+        let message = "their lists differ in length, and make one tensor".to_owned();
+        Fault { row, column: names.collect::<Vec<_>>().join(", "), message }
     }
 
     /// The calls of one row each.

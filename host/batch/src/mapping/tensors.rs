@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, cast_with_options, nullif};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
@@ -89,7 +89,22 @@ fn converted(values: &ArrayRef, datatype: Datatype) -> Result<Option<ArrayRef>, 
     if *values.data_type() == target {
         return Ok(Some(Arc::clone(values)));
     }
-    cast_with_options(values, &target, &LENIENT).map(Some)
+    let converted = cast_with_options(values, &target, &LENIENT)?;
+    match datatype {
+        Datatype::Fp16 | Datatype::Fp32 => without_overflow(values, &converted).map(Some),
+        _ => Ok(Some(converted)),
+    }
+}
+
+/// A number that is too large for the datatype becomes infinite: it is no value of it, unless it was infinite before.
+fn without_overflow(values: &ArrayRef, converted: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let exact = |array| cast_with_options(array, &DataType::Float64, &LENIENT);
+    let (before, after) = (exact(values)?, exact(converted)?);
+    let overflow = |(before, after): (Option<f64>, Option<f64>)| {
+        Some(before.is_some_and(f64::is_finite) && after.is_some_and(f64::is_infinite))
+    };
+    let pairs = before.as_primitive::<Float64Type>().iter().zip(after.as_primitive::<Float64Type>());
+    nullif(converted, &pairs.map(overflow).collect())
 }
 
 impl Input {

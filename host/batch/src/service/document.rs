@@ -191,7 +191,10 @@ impl Batch {
     }
 
     pub(super) fn begun(&mut self) {
-        self.status = Status::InProgress;
+        // One that is cancelled meanwhile stays so.
+        if self.status == Status::Validating {
+            self.status = Status::InProgress;
+        }
         self.in_progress_at.get_or_insert_with(seconds);
     }
 

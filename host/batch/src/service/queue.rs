@@ -1,12 +1,16 @@
 //! The task that runs jobs, one after the other.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use vespid_types::{ErrorCode, ModelRef};
 
-use super::{BatchId, Inner, JobsOptions, Status};
+use super::{BatchId, Inner, JobsOptions, Known, Status};
 use crate::{BatchError, Outcome, Progress, RunOptions, Worker};
+
+/// How long after a job's document could not be written it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs what waits until the server stops.
 pub(super) async fn work(jobs: Weak<Inner>, mut waiting: mpsc::Receiver<BatchId>, options: JobsOptions) {
@@ -18,26 +22,26 @@ pub(super) async fn work(jobs: Weak<Inner>, mut waiting: mpsc::Receiver<BatchId>
             id = waiting.recv() => id,
         };
         let (Some(id), Some(jobs)) = (id, jobs.upgrade()) else { return };
-        if let Err(error) = one(&jobs, &id, &options).await {
+        // What was done of it stays done, and so it is done again where its document could not be written.
+        while let Err(error) = one(&jobs, &id, &options).await {
             tracing::error!(job = %id, "the job's state cannot be written: {error}");
+            tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         }
     }
 }
 
 async fn one(jobs: &Inner, id: &BatchId, options: &JobsOptions) -> vespid_types::Result<()> {
-    let progress = Arc::new(Progress::default());
-    let (spec, cancelled) = {
-        let mut known = jobs.known();
-        let Some(known) = known.get_mut(id) else { return Ok(()) };
-        known.progress = Some(Arc::clone(&progress));
-        (known.batch.job.clone(), known.cancel.subscribe())
-    };
-    let cancelling =
-        |jobs: &Inner| jobs.known().get(id).is_some_and(|known| known.batch.status == Status::Cancelling);
-    if cancelling(jobs) {
+    let found = |known: &Known| (known.batch.job.clone(), known.batch.status, known.cancel.subscribe());
+    let Some((spec, status, cancelled)) = jobs.known().get(id).map(found) else { return Ok(()) };
+    if status == Status::Cancelling {
         return jobs.change(id, super::Batch::cancelled).await.map(drop);
     }
     jobs.change(id, super::Batch::begun).await?;
+    let progress = Arc::new(Progress::default());
+    jobs.set_progress(id, Some(Arc::clone(&progress)));
     let (stop, stopped) = watch::channel(false);
     let run = async {
         let name = spec.model.parse().map_err(|error| BatchError::Job {
@@ -68,6 +72,7 @@ async fn one(jobs: &Inner, id: &BatchId, options: &JobsOptions) -> vespid_types:
         Ok(outcome) => tracing::info!(job = %id, ?outcome, "the job has stopped"),
         Err(error) => tracing::warn!(job = %id, code = %error.code(), "the job has failed: {error}"),
     }
+    jobs.set_progress(id, None);
     let counts = progress.counts();
     let ended = jobs.change(id, |batch| {
         *batch = batch.clone().with(&counts);
@@ -80,9 +85,5 @@ async fn one(jobs: &Inner, id: &BatchId, options: &JobsOptions) -> vespid_types:
             Err(error) => batch.failed(&error),
         }
     });
-    ended.await?;
-    if let Some(known) = jobs.known().get_mut(id) {
-        known.progress = None;
-    }
-    Ok(())
+    ended.await.map(drop)
 }

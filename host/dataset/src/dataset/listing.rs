@@ -7,7 +7,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::File;
 use crate::stamp::stamp;
-use crate::{Compression, DataError, Format, Pattern};
+use crate::{Compression, DataError, Format, Pattern, Place};
 
 /// Files of one format, and the keys of their folders' names.
 pub(super) struct Found {
@@ -32,7 +32,7 @@ pub(super) async fn find(patterns: &[Pattern], format: Option<Format>) -> Result
     let mut chosen: Option<(Format, String)> = format.map(|format| (format, String::new()));
     let mut keys: Option<(Vec<String>, String)> = None;
     for (input, pattern) in patterns.iter().enumerate() {
-        let before = files.len();
+        let mut found_any = false;
         let (metas, outright) = metas(pattern).await?;
         for meta in metas {
             let place = pattern.place.found(meta.location.clone());
@@ -71,8 +71,9 @@ pub(super) async fn find(patterns: &[Pattern], format: Option<Format>) -> Result
                 );
                 return Err(DataError::Setting { field: "input.url", reason });
             }
-            // Where two patterns find it, it is one file. Stores are told apart by how they are shown.
-            if seen.insert((place.shown.to_string(), meta.location.to_string())) {
+            found_any = true;
+            // Where two patterns find it, it is one file, however each names it.
+            if seen.insert((store_of(&place), meta.location.to_string())) {
                 files.push(File {
                     input,
                     path: meta.location.to_string(),
@@ -84,15 +85,21 @@ pub(super) async fn find(patterns: &[Pattern], format: Option<Format>) -> Result
                 });
             }
         }
-        if files.len() == before
-            && !patterns.iter().take(input).any(|other| other.place.path == pattern.place.path)
-        {
+        if !found_any {
             return Err(DataError::Nothing { pattern: pattern.shown.to_string() });
         }
     }
     let format = chosen.map(|(format, _)| format);
     let format = format.ok_or_else(|| DataError::Nothing { pattern: "input.url".to_owned() })?;
     Ok(Found { files, format, partitions: keys.map(|(names, _)| names).unwrap_or_default() })
+}
+
+/// What tells the stores of places apart: this machine's files, or a bucket's scheme and name.
+fn store_of(place: &Place) -> String {
+    match place.local {
+        Some(_) => String::new(),
+        None => place.shown.split('/').take(3).collect::<Vec<_>>().join("/"),
+    }
 }
 
 /// What a pattern finds, by path, and whether it names one file outright.

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::source::Source;
-use super::{RowStream, Wanted};
+use super::{RowStream, Wanted, rows};
 use crate::{DataError, File, Origin, Part, Place, Refused, Rows, Slice};
 
 /// Files of one part, at most.
@@ -68,7 +68,7 @@ pub(crate) fn read(files: Vec<Named>, wanted: Wanted) -> RowStream {
             let _ = send.send(Err(error)).await;
         }
     });
-    stream::unfold(receive, |mut receive| async { receive.recv().await.map(|rows| (rows, receive)) }).boxed()
+    rows::received(receive)
 }
 
 async fn all(

@@ -41,7 +41,6 @@ pub(crate) async fn parts(
     index: usize,
     expected: &Schema,
     filter: Option<&Filter>,
-    _part_bytes: u64,
 ) -> Result<Vec<Part>, DataError> {
     let source = Source::new(place, file);
     let footer = footer::of(&source).await?;

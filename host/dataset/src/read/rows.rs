@@ -7,8 +7,16 @@ use arrow::array::{Array, AsArray, ByteView, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
+use tokio::sync::mpsc;
+
 use super::{RowStream, Wanted};
 use crate::{DataError, Origin, Rows};
+
+/// What comes through a channel.
+pub(crate) fn received(receive: mpsc::Receiver<Result<Rows, DataError>>) -> RowStream {
+    let next = |mut receive: mpsc::Receiver<_>| async { receive.recv().await.map(|rows| (rows, receive)) };
+    stream::unfold(receive, next).boxed()
+}
 
 /// A stream that is opened when it is first asked for rows.
 pub(crate) fn flatten<S>(opened: impl Future<Output = Result<S, DataError>> + Send + 'static) -> RowStream

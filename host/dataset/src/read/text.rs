@@ -6,11 +6,10 @@ use ::arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use ::arrow::compute;
 use ::arrow::datatypes::{FieldRef, Schema};
 use ::arrow::error::ArrowError;
-use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::source::Source;
-use super::{RowStream, Wanted};
+use super::{RowStream, Wanted, rows};
 use crate::{DataError, File, Origin, Part, Refused, Rows, Slice};
 
 /// A line that is longer than this is no line.
@@ -42,7 +41,7 @@ pub(crate) fn stream(
             let _ = send.send(Err(error)).await;
         }
     });
-    stream::unfold(receive, |mut receive| async { receive.recv().await.map(|rows| (rows, receive)) }).boxed()
+    rows::received(receive)
 }
 
 /// The bytes of a part, and the number of its first row; none of both where it is all of the file.

@@ -167,6 +167,14 @@ async fn files_are_found_by_patterns_and_folders_names_are_columns() {
         let found = open(&folder.path().join(pattern), &DatasetOptions::default()).await;
         found.map(|dataset| dataset.files().len()).map_err(|error| error.to_string())
     };
+    let twice = ["in", "in/../in/year=2025", "in/*/*/x.csv"].map(|name| folder.path().join(name));
+    let twice = twice.map(|path| Pattern::new(Place::local(path).unwrap()).unwrap());
+    // The folder that a pattern begins with gives no columns, so these are of the first alone.
+    let error = Dataset::open(twice.to_vec(), &options).await.unwrap_err().to_string();
+    assert!(error.contains("name the columns"), "{error}");
+    let twice = ["in/**/*.csv", "in/*/*/x.csv", "./in"].map(|name| folder.path().join(name));
+    let twice = twice.map(|path| Pattern::new(Place::local(path).unwrap()).unwrap());
+    assert_eq!(Dataset::open(twice.to_vec(), &options).await.unwrap().files().len(), 3);
     assert_eq!(found("in/**/*.csv").await, Ok(3));
     assert_eq!(found("in/*/*/x.csv").await, Ok(3));
     assert_eq!(

@@ -45,7 +45,7 @@ async fn all(place: &Place, file: &File, filter: Option<&str>) -> Result<Vec<(u6
     let filter = filter.map(|text| Filter::parse(text).unwrap());
     let schema = schema(place, file).await?;
     let mut found = Vec::new();
-    for part in parts(place, file, 0, &schema, filter.as_ref(), 1 << 20).await? {
+    for part in parts(place, file, 0, &schema, filter.as_ref()).await? {
         let columns = schema.fields().iter().rev().cloned().collect();
         let wanted = Wanted { columns, filter: filter.clone(), batch_rows: 30, batch_bytes: 1 << 20 };
         let batches: Vec<Rows> = read(place.clone(), file.clone(), part, wanted).try_collect().await?;
@@ -74,7 +74,7 @@ async fn rows_come_with_their_numbers() {
     assert_eq!(some, (125..250).step_by(10).map(number).collect::<Vec<_>>());
     let schema = schema(&place, &file).await.unwrap();
     let filter = Filter::parse("n >= 200").unwrap();
-    let left = parts(&place, &file, 3, &schema, Some(&filter), 1).await.unwrap();
+    let left = parts(&place, &file, 3, &schema, Some(&filter)).await.unwrap();
     let slice = Slice::RowGroup { index: 2, first_row: 201 };
     assert_eq!(
         left.iter().map(|part| (part.file, &part.slice, part.rows)).collect::<Vec<_>>(),
@@ -91,7 +91,7 @@ async fn another_file_is_refused() {
     let schema = schema(&place, &file).await.unwrap();
     for (field, kind) in [("n", "OtherType"), ("x", "NoColumn")] {
         let expected = Schema::new(vec![Field::new(field, DataType::Boolean, true)]);
-        let error = parts(&place, &file, 0, &expected, None, 1).await.unwrap_err();
+        let error = parts(&place, &file, 0, &expected, None).await.unwrap_err();
         assert!(format!("{error:?}").starts_with(kind), "{error}");
     }
     let other = folder.path().join("b.parquet");
@@ -102,11 +102,11 @@ async fn another_file_is_refused() {
             .unwrap(),
     );
     let (other, second) = found(&other).await;
-    let error = parts(&other, &second, 1, &schema, None, 1).await.unwrap_err().to_string();
+    let error = parts(&other, &second, 1, &schema, None).await.unwrap_err().to_string();
     assert!(error.contains("b.parquet: column 'n' is Utf8; in the files before it is Int64"), "{error}");
-    let part = parts(&place, &file, 0, &schema, None, 1).await.unwrap().remove(0);
+    let part = parts(&place, &file, 0, &schema, None).await.unwrap().remove(0);
     write(&path, &numbers(11));
-    let error = parts(&place, &file, 0, &schema, None, 1).await.unwrap_err();
+    let error = parts(&place, &file, 0, &schema, None).await.unwrap_err();
     assert!(matches!(error, DataError::Changed { .. }), "{error}");
     let wanted = Wanted { columns: schema.fields().to_vec(), filter: None, batch_rows: 1, batch_bytes: 1 };
     let error = read(place, file, part, wanted).try_next().await.unwrap_err();
@@ -124,7 +124,7 @@ async fn text_keeps_its_type_and_rules_row_groups_out() {
     assert_eq!(schema.fields(), written.schema().fields());
     let filtered = async |condition: Option<&str>| {
         let filter = condition.map(|condition| Filter::parse(condition).unwrap());
-        let parts = parts(&place, &file, 0, &schema, filter.as_ref(), 1).await.unwrap();
+        let parts = parts(&place, &file, 0, &schema, filter.as_ref()).await.unwrap();
         let mut batches = Vec::new();
         for part in &parts {
             let columns = schema.fields().to_vec();
