@@ -35,9 +35,7 @@ fn main() -> ExitCode {
     // Whoever speaks TLS takes it from here. It fails where there is one already, and there is none.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
-        Command::Batch(args) => {
-            return command::batch::run(&args).unwrap_or_else(|error| failure::report(&error));
-        }
+        Command::Batch(args) => return command::batch::run(&args),
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),
         Command::Test(args) => command::test::run(&args),

@@ -17,6 +17,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::watch;
 use vespid_batch::{BatchError, JobSpec, Outcome, Progress, RunOptions, Worker};
+use vespid_dataset::DataError;
 use vespid_package::StoreLocation;
 use vespid_telemetry::LogFormat;
 use vespid_types::ErrorCode;
@@ -97,7 +98,11 @@ const RUN_AGAIN: u8 = 75;
 /// What of the log is shown where nobody says.
 const LOG: &str = "warn,vespid=info,vespid_batch=info,plugin=info";
 
-pub(crate) fn run(args: &BatchArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &BatchArgs) -> ExitCode {
+    try_run(args).unwrap_or_else(|error| failed(&error))
+}
+
+fn try_run(args: &BatchArgs) -> anyhow::Result<ExitCode> {
     vespid_telemetry::Log::start_with(LogFormat::Text, LOG)?;
     let worker = worker(args)?;
     let job = args.spec.job(args.job.as_deref())?;
@@ -105,20 +110,19 @@ pub(crate) fn run(args: &BatchArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     let outcome = runtime.block_on(run_job(args, job, worker));
     runtime.shutdown_background();
-    match outcome {
-        Ok(Outcome::Done(report)) => {
+    match outcome? {
+        Outcome::Done(report) => {
             report::print(&report, args.report)?;
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Outcome::ShareDone { left }) => {
+        Outcome::ShareDone { left } => {
             crate::ui::note(format!("this worker's share is done; {left} parts are other workers'"));
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Outcome::Stopped { left }) => {
+        Outcome::Stopped { left } => {
             crate::ui::note(format!("stopped with {left} parts to do: run it again to go on"));
             Ok(ExitCode::from(RUN_AGAIN))
         }
-        Err(error) => Ok(failed(&error)),
     }
 }
 
@@ -126,7 +130,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     let code = crate::failure::report(error);
     let batch = error.chain().find_map(|cause| cause.downcast_ref::<BatchError>());
     match batch {
-        Some(BatchError::Job { .. } | BatchError::File { .. }) => ExitCode::from(2),
+        Some(
+            BatchError::Job { .. } | BatchError::File { .. } | BatchError::Data(DataError::Setting { .. }),
+        ) => ExitCode::from(2),
         Some(error) if error.code() == ErrorCode::Unavailable => ExitCode::from(RUN_AGAIN),
         _ => code,
     }

@@ -54,8 +54,10 @@ fn a_column_that_does_not_fit_is_told_before_any_row_is_read() {
         2,
         &["two columns would be named 'id'"],
     );
-    refused(&desk, &[&input[..], &["--where", "colour = 'red'"]].concat(), 1, &["where", "colour"]);
-    refused(&desk, &[&input[..], &["--where", "id >"]].concat(), 1, &["where"]);
+    refused(&desk, &[&input[..], &["--where", "colour = 'red'"]].concat(), 2, &["where", "colour"]);
+    refused(&desk, &[&input[..], &["--where", "id >"]].concat(), 2, &["where"]);
+    write(&desk, "job.yaml", "model: iris\ninput: {url: in.parquet, formt: csv}\noutput: {url: out}\n");
+    refused(&desk, &["job.yaml"], 2, &["job.yaml", "unknown field `formt`", "2:26"]);
     refused(&desk, &["--input", "nothing/*.parquet"], 1, &["nothing/*.parquet", "no files"]);
     refused(&desk, &["--input", "in.parquet", "--output-format", "xml"], 2, &["parquet, csv, jsonl"]);
 }
@@ -77,7 +79,7 @@ fn a_damaged_file_is_told_by_its_name() {
     write(&desk, "mixed/a.parquet", &whole);
     let text = "id,sepal_length\n1,2\n";
     write(&desk, "mixed/b.csv", text);
-    refused(&desk, &["--input", "mixed"], 1, &["a.parquet", "b.csv"]);
+    refused(&desk, &["--input", "mixed"], 2, &["a.parquet", "b.csv"]);
     write(&desk, "short/a.csv", text);
     refused(&desk, &["--input", "short/a.csv"], 2, &["sepal_width"]);
 }
