@@ -1,0 +1,1 @@
+//! Continuous consumers: messages in, predictions out, none lost.
