@@ -49,6 +49,8 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
         .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
         .env("VESPID_OPENVINO_LIBRARY", setup::openvino::library(cx))
         .env("VESPID_S3_BIN", setup::s3::program(cx))
+        .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx))
+        .env("VESPID_NATS_BIN", setup::brokers::nats(cx))
         .env("VESPID_REGISTRY_BIN", setup::registry::program(cx))
         .env("VESPID_COSIGN_BIN", setup::registry::cosign(cx))
         .env("VESPID_PYTHON_REGISTRY", setup::python::REGISTRY.python(cx)?);

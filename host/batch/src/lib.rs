@@ -20,8 +20,12 @@ mod run;
 mod service;
 mod spec;
 
+pub use answer::{Answerer, AnswererOptions, Answers, RowFault};
 pub use error::BatchError;
+pub use mapping::{Choices, Columns, Mapping, MappingOptions, object_columns};
 pub use metrics::{Metrics, Running};
+pub use patience::growing;
+pub use places::place;
 pub use plan::ModelIdentity;
 pub use progress::{Counts, Progress};
 pub use run::{Outcome, Report, RunOptions, Worker, run};

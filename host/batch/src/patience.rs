@@ -15,7 +15,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Pauses that grow from one to another, for so long in all.
-pub(crate) fn growing(first: Duration, longest: Duration, all: Duration) -> ExponentialBuilder {
+#[must_use]
+pub fn growing(first: Duration, longest: Duration, all: Duration) -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(first)
         .with_max_delay(longest)

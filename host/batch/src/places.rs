@@ -9,7 +9,7 @@ use crate::BatchError;
 ///
 /// # Errors
 /// [`BatchError::Place`] where it is neither, [`BatchError::Data`] where the path cannot be one of a store.
-pub(crate) fn place(text: &str) -> Result<Place, BatchError> {
+pub fn place(text: &str) -> Result<Place, BatchError> {
     match text.parse()? {
         StoreLocation::Folder(folder) => Ok(Place::local(folder)?),
         StoreLocation::Bucket(url) => {

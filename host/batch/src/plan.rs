@@ -16,7 +16,7 @@ use vespid_serving::{Predictor, ReadyModel};
 use vespid_types::{Digest, ModelName, ModelRef, Version};
 
 use crate::BatchError;
-use crate::answer::Answerer;
+use crate::answer::{Answerer, for_jobs};
 use crate::layout::Layout;
 use crate::mapping::{Columns, Mapping, MappingOptions, dataset_types};
 use crate::places;
@@ -107,7 +107,8 @@ impl Plan {
             planned.rows_per_call = Some(match sample {
                 Some(rows) => {
                     let asked = ModelRef { name: identity.name.clone(), version: Some(identity.version) };
-                    let answerer = Answerer::new(predictor.clone(), asked, mapping.clone(), 1, usize::MAX);
+                    let answerer =
+                        Answerer::new(predictor.clone(), asked, mapping.clone(), for_jobs(1, usize::MAX));
                     probe::rows_per_call(&answerer, &rows, of_graph).await
                 }
                 None => of_graph,
@@ -194,8 +195,12 @@ fn mapping(job: &JobSpec, model: &ReadyModel, dataset: &Dataset) -> Result<(Mapp
     let format = job.output.format.unwrap_or(Format::Parquet);
     let columns =
         Columns { schema: dataset.schema(), format: dataset.format(), partitions: dataset.partitions() };
-    let mapping =
-        Mapping::plan(MappingOptions { job, signature: model.signature(), columns, output: format })?;
+    let mapping = Mapping::plan(MappingOptions {
+        choices: job.into(),
+        signature: model.signature(),
+        columns,
+        output: format,
+    })?;
     Writer::check(format, &mapping.schema)?;
     Ok((mapping, format))
 }

@@ -17,7 +17,7 @@ use vespid_serving::{Predictor, ReadyModel};
 use vespid_types::{ErrorCode, ModelRef};
 
 use crate::BatchError;
-use crate::answer::Answerer;
+use crate::answer::{Answerer, for_jobs};
 use crate::part::Work;
 use crate::patience::patiently;
 use crate::plan::{ModelIdentity, Plan, now};
@@ -128,7 +128,7 @@ pub async fn run(
     progress.begin(share.len() as u64, rows.filter(|_| plan.filter.is_none()), before.into_iter());
     let model = ModelRef { name: model.name().clone(), version: Some(model.version()) };
     let rows = plan.rows_per_call();
-    let answerer = Answerer::new(predictor, model, plan.mapping.clone(), options.calls, rows);
+    let answerer = Answerer::new(predictor, model, plan.mapping.clone(), for_jobs(options.calls, rows));
     let work = Arc::new(Work {
         plan,
         answerer: Arc::new(answerer),

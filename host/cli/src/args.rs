@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
 use crate::command::{
-    batch, build, delete, dev, doctor, inspect, keygen, models, new, pull, push, test, traffic,
+    batch, build, delete, dev, doctor, inspect, keygen, models, new, pull, push, stream, test, traffic,
 };
 use crate::{bench, predict, serve};
 
@@ -23,6 +23,7 @@ Examples:
   vespid bench scaler                        see how fast it answers, and where the time goes
   vespid models                              see what the server has loaded
   vespid batch --model scaler --input data --output out   ask it for every row of many files
+  vespid stream --config stream.yaml         ask it for every message of a topic, and go on
   vespid pull oci://registry.example/m/iris:1   get a package out of a registry
 
 Environment:
@@ -61,6 +62,7 @@ pub(crate) enum Command {
     Keygen(keygen::KeygenArgs),
     Predict(predict::PredictArgs),
     Batch(Box<batch::BatchArgs>),
+    Stream(Box<stream::StreamArgs>),
     Bench(bench::BenchArgs),
     Models(models::ModelsArgs),
     Traffic(traffic::TrafficArgs),

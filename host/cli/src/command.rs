@@ -11,5 +11,6 @@ pub(crate) mod models;
 pub(crate) mod new;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod stream;
 pub(crate) mod test;
 pub(crate) mod traffic;

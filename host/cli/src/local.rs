@@ -5,7 +5,9 @@
 //! until the next is ready, and goes on where that does not come up. Compiled code is kept in the user's cache, for a
 //! component of Python takes ten seconds to compile. Left out on purpose: ports, and other models that a plugin may call.
 
-use std::collections::BTreeMap;
+pub(crate) mod models;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,10 +64,10 @@ impl Local {
         Self::over(store, folder, Control::All, libraries, max_instances).await
     }
 
-    /// A core that serves one model of a store, which may be a server's: what is kept of it here goes with the core.
+    /// A core that serves some models of a store, which may be a server's: what is kept of it here goes with the core.
     pub(crate) async fn of_store(
         location: &StoreLocation,
-        model: &ModelName,
+        models: BTreeSet<ModelName>,
         libraries: &Libraries,
         max_instances: u32,
     ) -> anyhow::Result<Self> {
@@ -73,7 +75,7 @@ impl Local {
         let cache = Some(folder.path().to_owned());
         let store = Store::open(StoreOptions { location: location.clone(), cache }).await;
         let store = store.with_context(|| format!("--store {location}"))?;
-        Self::over(store, folder, Control::Explicit([model.clone()].into()), libraries, max_instances).await
+        Self::over(store, folder, Control::Explicit(models), libraries, max_instances).await
     }
 
     async fn over(

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
         Command::Batch(args) => return command::batch::run(&args),
+        Command::Stream(args) => return command::stream::run(&args),
         Command::New(args) => command::new::run(&args),
         Command::Build(args) => command::build::run(&args),
         Command::Test(args) => command::test::run(&args),

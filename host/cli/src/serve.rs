@@ -11,6 +11,7 @@ mod jobs;
 pub(crate) mod listener;
 mod models;
 mod packages;
+mod streams;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -91,6 +92,8 @@ pub(crate) struct ServeArgs {
     models: Models,
     #[command(flatten)]
     jobs: jobs::JobArgs,
+    #[command(flatten)]
+    streams: streams::StreamArgs,
     /// A package that is to be in the store when the server starts: oci://HOST/REPOSITORY with :TAG or @DIGEST, or a
     /// folder or tar with the finished files; repeatable
     #[arg(long, value_name = "REFERENCE|DIR|TAR")]
@@ -153,8 +156,14 @@ fn start_log(format: LogFormat) -> anyhow::Result<Log> {
 async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let api = build(args, log, files, stopped.clone()).await?;
-    let (telemetry, jobs) = (api.telemetry.clone(), api.jobs.clone());
+    let (telemetry, jobs, streams) = (api.telemetry.clone(), api.jobs.clone(), api.streams.clone());
     let served = listen_and_drain(args, api, &stop, stopped).await;
+    if let Some(streams) = streams {
+        streams.stop();
+        if tokio::time::timeout(streams.drain(), streams.ended()).await.is_err() {
+            tracing::warn!("streams did not end in {:?}", streams.drain());
+        }
+    }
     if let Some(jobs) = jobs {
         // The parts in hand; what is given up is done when the server is there again.
         jobs.stopped(args.drain).await;
@@ -176,6 +185,7 @@ async fn listen_and_drain(
     // Before the server is announced: who reads that may send one at once.
     let mut signals = Signals::listen()?;
     announce(&http, &grpc, &admin)?;
+    let streams = api.streams.clone();
     // Never told to stop: probes are answered until the process ends.
     let (_always, never) = watch::channel(false);
     let probes = listen(admin, vespid_ingress::admin_router(api.clone()), args.idle_timeout, never);
@@ -194,6 +204,10 @@ async fn listen_and_drain(
         signal = signals.next() => tracing::info!("{signal} received, draining"),
     }
     stop.send_replace(true);
+    if let Some(streams) = &streams {
+        // They finish what is in hand while clients do.
+        streams.stop();
+    }
     tokio::select! {
         ended = &mut clients => ended,
         ended = &mut probes => ended,
@@ -247,7 +261,8 @@ async fn build(
     if let Some(jobs) = jobs.clone() {
         telemetry.register(Box::new(vespid_batch::Metrics::new(Box::new(move || jobs.running()))?))?;
     }
-    Ok(Api { predictor, telemetry, repository, sources, jobs, max_body: args.max_body, stopping })
+    let streams = args.streams.start(&predictor, &telemetry)?;
+    Ok(Api { predictor, telemetry, repository, sources, jobs, streams, max_body: args.max_body, stopping })
 }
 
 async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {

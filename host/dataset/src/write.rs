@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use self::encode::Encoder;
+pub use self::encode::to_objects;
 use self::sink::Sink;
 use crate::{DataError, Format, Place};
 

@@ -4,7 +4,7 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "vespid:model/streaming-plugin",
+    world: "vespid:model/every-plugin",
     imports: {
         "wasi:nn/inference.[method]graph-execution-context.compute": async | trappable,
         "vespid:model/host.infer": async | trappable,

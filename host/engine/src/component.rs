@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use vespid_types::{Deadline, Signature, Stage};
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{InstancePre, ResourceAny};
 
-use crate::bindings::exports::vespid::model::{model, streaming};
+use crate::bindings::exports::vespid::model::{model, session, streaming};
 use crate::convert;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -34,6 +35,7 @@ pub(crate) struct Linked {
     pre: InstancePre<HostState>,
     model: model::GuestIndices,
     streaming: Option<streaming::GuestIndices>,
+    session: Option<session::GuestIndices>,
     /// What it imports of HTTP.
     http: Option<String>,
 }
@@ -42,6 +44,7 @@ pub(crate) struct Linked {
 pub(crate) struct Exports {
     model: model::Guest,
     streaming: Option<streaming::Guest>,
+    session: Option<session::Guest>,
 }
 
 /// An instance between two calls of a sequence.
@@ -161,6 +164,47 @@ impl Component {
                 let answer = self.ask(&mut holding.instance, call).await?;
                 *held = Some(holding);
                 answer
+            })
+            .await
+    }
+
+    pub(crate) fn saves(&self) -> bool {
+        self.linked.session.is_some()
+    }
+
+    /// What the instance held keeps.
+    pub(crate) async fn save(
+        &self,
+        held: &mut Option<Held>,
+        deadline: Deadline,
+    ) -> Result<Bytes, EngineError> {
+        // Out of its place until it has answered, as with a call.
+        let mut holding = held.take().ok_or(EngineError::NothingHeld)?;
+        self.meter
+            .within(deadline, async {
+                let Instance { store, exports, .. } = &mut holding.instance;
+                let session = exports.session.as_ref().ok_or(EngineError::NoSession)?;
+                store.data_mut().begin(CallState::own(deadline));
+                let saved = session.call_save(&mut *store).await;
+                let saved = saved.map_err(|error| self.failure(store, &error))?;
+                *held = Some(holding);
+                saved.map(Bytes::from).map_err(convert::plugin_error)
+            })
+            .await
+    }
+
+    /// A fresh instance that goes on where another was saved.
+    pub(crate) async fn restore(&self, state: &[u8], deadline: Deadline) -> Result<Held, EngineError> {
+        self.meter
+            .within(deadline, async {
+                let place = self.engine.hold()?;
+                self.meter.count_fresh();
+                let mut instance = self.fresh(CallState::own(deadline)).await?;
+                let Instance { store, exports, .. } = &mut instance;
+                let session = exports.session.as_ref().ok_or(EngineError::NoSession)?;
+                let restored = session.call_restore(&mut *store, state).await;
+                restored.map_err(|error| self.failure(store, &error))?.map_err(convert::plugin_error)?;
+                Ok(Held { instance, _place: place })
             })
             .await
     }
@@ -299,7 +343,9 @@ impl Linked {
         let model = model::GuestIndices::new(&pre).map_err(missing)?;
         let streams = component.get_export_index(None, STREAMING).is_some();
         let streaming = streams.then(|| streaming::GuestIndices::new(&pre).map_err(missing)).transpose()?;
-        Ok(Self { pre, model, streaming, http })
+        let saves = component.get_export_index(None, SESSION).is_some();
+        let session = saves.then(|| session::GuestIndices::new(&pre).map_err(missing)).transpose()?;
+        Ok(Self { pre, model, streaming, session, http })
     }
 
     /// The bytes of the machine code, and of what the guest's memory begins with.
@@ -311,7 +357,12 @@ impl Linked {
     async fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Exports> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let streaming = self.streaming.as_ref().map(|streaming| streaming.load(&mut *store, &instance));
-        Ok(Exports { model: self.model.load(&mut *store, &instance)?, streaming: streaming.transpose()? })
+        let session = self.session.as_ref().map(|session| session.load(&mut *store, &instance));
+        Ok(Exports {
+            model: self.model.load(&mut *store, &instance)?,
+            streaming: streaming.transpose()?,
+            session: session.transpose()?,
+        })
     }
 }
 
@@ -332,6 +383,9 @@ const HTTP: &str = "wasi:http/";
 
 /// What a plugin that answers in pieces exports.
 const STREAMING: &str = "vespid:model/streaming@0.1.0";
+
+/// What a plugin whose sequences can move exports.
+const SESSION: &str = "vespid:model/session@0.1.0";
 
 /// Checks what a component imports; returns what it takes of HTTP, which is offered where hosts are granted.
 fn check_imports(

@@ -84,9 +84,7 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&wasmtime_config(options)?)?;
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        bindings::StreamingPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| {
-            state
-        })?;
+        bindings::EveryPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
         reads::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         let commands = command::linker(&wasmtime)?;

@@ -96,6 +96,11 @@ pub enum EngineError {
     /// A command was to be held between calls.
     #[error("a command cannot be held for a sequence: it runs once")]
     NothingHeld,
+    /// A plugin that does not export `vespid:model/session` was asked for what it keeps.
+    #[error(
+        "what the plugin keeps of a sequence cannot be saved: it does not export vespid:model/session@0.1.0"
+    )]
+    NoSession,
     /// A plugin that does not export `vespid:model/streaming` was asked for an answer in pieces.
     #[error("the plugin does not answer in pieces: it does not export vespid:model/streaming@0.1.0")]
     NoStream,
@@ -208,7 +213,7 @@ impl EngineError {
             | Self::Snapshot { .. }
             | Self::Input { .. } => ErrorCode::InvalidArgument,
             Self::Saturated { .. } | Self::TooManyHeld { .. } => ErrorCode::Unavailable,
-            Self::NothingHeld | Self::NoStream => ErrorCode::Unsupported,
+            Self::NothingHeld | Self::NoSession | Self::NoStream => ErrorCode::Unsupported,
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::MemoryLimit { .. }
             | Self::Trapped { .. }

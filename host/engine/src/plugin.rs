@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytesize::ByteSize;
 use vespid_nn::Graphs;
 use vespid_types::{
@@ -292,6 +293,37 @@ impl Plugin {
     #[must_use]
     pub fn can_be_held(&self) -> bool {
         matches!(self.0, Kind::Component(_))
+    }
+
+    /// Whether what an instance keeps can be saved, and taken up by another.
+    #[must_use]
+    pub fn saves(&self) -> bool {
+        match &self.0 {
+            Kind::Component(component) => component.saves(),
+            Kind::Command(_) => false,
+        }
+    }
+
+    /// What the instance that is held keeps. Afterwards `held` is empty if it can answer no more.
+    ///
+    /// # Errors
+    /// As [`Plugin::call_held`]; [`EngineError::NoSession`] for a plugin that cannot.
+    pub async fn save(&self, held: &mut Option<Held>, deadline: Deadline) -> Result<Bytes, EngineError> {
+        match &self.0 {
+            Kind::Component(component) => component.save(held, deadline).await,
+            Kind::Command(_) => Err(EngineError::NoSession),
+        }
+    }
+
+    /// An instance that goes on where [`Plugin::save`] was called, and is held.
+    ///
+    /// # Errors
+    /// As [`Plugin::save`]; [`EngineError::Answered`] where the plugin does not take the state.
+    pub async fn restore(&self, state: &[u8], deadline: Deadline) -> Result<Held, EngineError> {
+        match &self.0 {
+            Kind::Component(component) => component.restore(state, deadline).await,
+            Kind::Command(_) => Err(EngineError::NoSession),
+        }
     }
 
     /// Whether it answers in pieces.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use vespid_engine::{Call, Callers, Plugin, PluginUsage, Responses};
 use vespid_nn::{Graphs, LaneUsage, LoadedGraph};
 use vespid_package::{Manifest, Verified, VersionPolicy};
@@ -213,8 +214,53 @@ impl ReadyModel {
         self.overridden.is_none() && self.sequences.as_ref().is_none_or(|sequences| sequences.is_empty())
     }
 
+    /// Whether requests belong to sequences.
+    #[must_use]
+    pub fn is_stateful(&self) -> bool {
+        self.sequences.is_some()
+    }
+
+    /// Whether what it keeps of a sequence can be saved.
+    #[must_use]
+    pub fn saves_sequences(&self) -> bool {
+        self.sequences.is_some() && matches!(&self.body, Body::Plugin(plugin) if plugin.saves())
+    }
+
+    /// What it keeps of an open sequence; none where there is no such sequence. It takes as long as a request may.
+    ///
+    /// # Errors
+    /// As of a request; `INVALID_ARGUMENT` where nothing can be saved.
+    pub async fn save_sequence(&self, id: &SequenceId) -> Result<Option<Bytes>> {
+        let (sequences, plugin) = self.stateful()?;
+        sequences.save(plugin, id, Deadline::after(self.timeout)).await
+    }
+
+    /// Opens a sequence that goes on where one was saved: its next request is not its first.
+    ///
+    /// # Errors
+    /// As [`ReadyModel::save_sequence`]; `UNAVAILABLE` where as many are open as may.
+    pub async fn restore_sequence(&self, id: &SequenceId, state: &[u8]) -> Result<()> {
+        let (sequences, plugin) = self.stateful()?;
+        sequences.restore(plugin, id, state, Deadline::after(self.timeout)).await
+    }
+
+    /// Ends an open sequence, and gives back what it takes up.
+    pub fn close_sequence(&self, id: &SequenceId) {
+        if let Some(sequences) = &self.sequences {
+            sequences.close(id);
+        }
+    }
+
+    fn stateful(&self) -> Result<(&Arc<Sequences>, &Plugin)> {
+        match (&self.sequences, &self.body) {
+            (Some(sequences), Body::Plugin(plugin)) => Ok((sequences, plugin)),
+            _ => Err(Error::invalid(format!("model '{}' keeps no sequences", self.name))),
+        }
+    }
+
     /// Whether it keeps an open sequence of that id.
-    pub(crate) fn keeps(&self, id: &SequenceId) -> bool {
+    #[must_use]
+    pub fn keeps(&self, id: &SequenceId) -> bool {
         self.sequences.as_ref().is_some_and(|sequences| sequences.contains(id))
     }
 

@@ -4,13 +4,15 @@
 //! `idle_timeout`, or when its instance can answer no more: what the instance knew is lost then, and the next request is
 //! refused rather than answered by an instance that knows nothing. The requests of a sequence are answered one at a time, in
 //! the order in which they came; those of different sequences at once. Cost: a lock around a look-up in a map, and an
-//! instance for each open sequence. Left out: sequences that move to another process.
+//! instance for each open sequence. What an instance keeps can be saved, and a sequence opened with it, where the plugin can: streams move their
+//! keys so.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 use vespid_engine::{Answer, Call, EngineError, Held, Plugin};
 use vespid_package as package;
@@ -85,6 +87,44 @@ impl Sequences {
         }
         place.goes_on = instance.is_some();
         Ok(answer?)
+    }
+
+    /// What the instance of a sequence keeps; none where no such sequence is open.
+    pub(crate) async fn save(
+        &self,
+        plugin: &Plugin,
+        id: &SequenceId,
+        deadline: Deadline,
+    ) -> Result<Option<Bytes>> {
+        let Ok(slot) = self.find(id) else { return Ok(None) };
+        let mut instance = Arc::clone(&slot.instance).lock_owned().await;
+        let mut place = Place { sequences: self, id, slot: &slot, goes_on: false };
+        if instance.is_none() {
+            return Ok(None);
+        }
+        let saved = plugin.save(&mut instance, deadline).await;
+        place.goes_on = instance.is_some();
+        Ok(Some(saved?))
+    }
+
+    /// Opens a sequence that goes on where one was saved: its next request is not its first.
+    pub(crate) async fn restore(
+        &self,
+        plugin: &Plugin,
+        id: &SequenceId,
+        state: &[u8],
+        deadline: Deadline,
+    ) -> Result<()> {
+        let (slot, mut instance) = self.begin(id)?;
+        let mut place = Place { sequences: self, id, slot: &slot, goes_on: false };
+        *instance = Some(plugin.restore(state, deadline).await?);
+        place.goes_on = true;
+        Ok(())
+    }
+
+    /// Ends a sequence that nobody is to ask any more.
+    pub(crate) fn close(&self, id: &SequenceId) {
+        drop(self.lock().remove(id));
     }
 
     /// A new sequence, whose first request has its turn before any other can ask for one.

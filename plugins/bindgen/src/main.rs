@@ -1,7 +1,7 @@
 //! Writes the Rust bindings of `wit/` that the plugin SDK is built on.
 //!
 //! `vespid-bindgen` writes them into `plugins/sdk/src`: `bindings.rs` is what every plugin imports and exports,
-//! `streaming.rs` the export of those that answer in pieces, `http/bindings.rs` and `assets/bindings.rs` what those import that
+//! `streaming.rs` and `session.rs` the exports of those that answer in pieces and of those whose sequences can move, `http/bindings.rs` and `assets/bindings.rs` what those import that
 //! reach out of their sandbox. `vespid-bindgen --check` compares them with what would be
 //! written and fails where they differ. The SDK carries the result, so a plugin builds without the generator and the
 //! seventy crates that it needs.
@@ -58,6 +58,8 @@ fn bindings() -> Result<Vec<(PathBuf, String)>> {
     let plugin = resolve.select_world(&[package], Some("plugin"))?;
     let streamer = resolve.push_str("streamer.wit", STREAMER)?;
     let streamer = resolve.select_world(&[streamer], Some("streamer"))?;
+    let keeper = resolve.push_str("keeper.wit", KEEPER)?;
+    let keeper = resolve.select_world(&[keeper], Some("keeper"))?;
     let outside = resolve.push_str("outside.wit", OUTSIDE)?;
     let http = resolve.select_world(&[outside], Some("http"))?;
     let assets = resolve.select_world(&[outside], Some("assets"))?;
@@ -65,6 +67,7 @@ fn bindings() -> Result<Vec<(PathBuf, String)>> {
     Ok(vec![
         (file("bindings.rs"), generate(&mut resolve.clone(), plugin, Vec::new())?),
         (file("streaming.rs"), generate(&mut resolve.clone(), streamer, imports())?),
+        (file("session.rs"), generate(&mut resolve.clone(), keeper, imports())?),
         (file("http/bindings.rs"), generate(&mut resolve.clone(), http, Vec::new())?),
         (file("assets/bindings.rs"), generate(&mut resolve, assets, Vec::new())?),
     ])
@@ -73,10 +76,12 @@ fn bindings() -> Result<Vec<(PathBuf, String)>> {
 /// The export alone, for the linker puts it together with that of the other world.
 const STREAMER: &str = "package vespid:sdk; world streamer { export vespid:model/streaming@0.1.0; }";
 
+const KEEPER: &str = "package vespid:keeping; world keeper { export vespid:model/session@0.1.0; }";
+
 /// What is taken of WASI.
 const OUTSIDE: &str = include_str!("../outside.wit");
 
-/// What `streaming.rs` shares with `bindings.rs`.
+/// What `streaming.rs` and `session.rs` share with `bindings.rs`.
 fn imports() -> Vec<(String, WithOption)> {
     let shared = [
         ("wasi:nn/tensor@0.2.0-rc-2024-10-28", "wasi::nn::tensor"),

@@ -124,6 +124,45 @@ mod signature;
 #[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
 #[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 pub mod streaming;
+
+#[cfg(feature = "assets")]
+pub mod assets;
+#[cfg(all(target_arch = "wasm32", feature = "assets"))]
+#[doc(hidden)]
+#[path = "assets/bindings.rs"]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod assets_bindings;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod bindings;
+mod error;
+mod graph;
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+mod heap;
+mod host;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(all(target_arch = "wasm32", feature = "http"))]
+#[doc(hidden)]
+#[path = "http/bindings.rs"]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod http_bindings;
+mod message;
+mod scalar;
+mod signature;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod session;
 mod tensor;
 
 #[cfg(target_arch = "wasm32")]
@@ -154,8 +193,8 @@ pub mod log {
 pub mod prelude {
     //! What nearly every plugin uses.
     pub use crate::{
-        ANY, Code, Datatype, Element, Error, Graph, Model, Parameter, Request, Response, Result, Signature,
-        Streaming, Tensor, Tensors, config, config_as, env, infer, log, remaining, secret, sleep,
+        ANY, Code, Datatype, Element, Error, Graph, Model, Parameter, Request, Response, Result, Session,
+        Signature, Streaming, Tensor, Tensors, config, config_as, env, infer, log, remaining, secret, sleep,
     };
 }
 
@@ -175,9 +214,29 @@ pub trait Streaming: Model {
     fn predict_stream(request: Request) -> Result<impl Iterator<Item = Result<Response>> + 'static>;
 }
 
-/// Makes the [`Model`] given the one that this component exports; with `as Streaming`, its [`Streaming`] too.
+/// A model that keeps something of the requests of a sequence, which can be saved and taken up by another instance: a stream's keys move
+/// with it from process to process.
+pub trait Session: Model {
+    /// What this instance keeps. Called between two requests.
+    fn save() -> Result<Vec<u8>>;
+
+    /// Goes on where [`Session::save`] was called, maybe by a version before this. Called before the first request, if at all.
+    fn restore(state: &[u8]) -> Result<()>;
+}
+
+/// Makes the [`Model`] given the one that this component exports; with `as Streaming`, its [`Streaming`] too, with `as Session` its
+/// [`Session`].
 #[macro_export]
 macro_rules! export {
+    ($model:ty as Session) => {
+        $crate::export!($model);
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "the names that a component exports")]
+        const _: () = {
+            type Exported = $crate::__Exported<$model>;
+    $crate::session::__export_keeper!(Exported with_types_in $crate::session);
+        };
+    };
     ($model:ty as Streaming) => {
         $crate::export!($model);
         #[cfg(target_arch = "wasm32")]

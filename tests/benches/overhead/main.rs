@@ -192,6 +192,7 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         repository,
         sources,
         jobs: None,
+        streams: None,
         max_body: ByteSize::mib(64),
         stopping: watch::channel(false).1,
     })

@@ -63,8 +63,16 @@ async fn vespid(dir: PathBuf) -> (Router, Router) {
     let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
     let registry = Registry::new(RegistryOptions::default());
     let sources = Sources::new(repository.clone(), registry, Vec::new());
-    let api =
-        Api { predictor, telemetry, repository, sources, jobs: None, max_body: ByteSize::mib(64), stopping };
+    let api = Api {
+        predictor,
+        telemetry,
+        repository,
+        sources,
+        jobs: None,
+        streams: None,
+        max_body: ByteSize::mib(64),
+        stopping,
+    };
     (vespid_ingress::router(api.clone()), vespid_ingress::grpc_router(api).unwrap())
 }
 

@@ -79,6 +79,7 @@ impl Host {
             telemetry,
             repository: repository.clone(),
             jobs: None,
+            streams: None,
             max_body: ByteSize::gib(1),
             stopping: watch::channel(false).1,
         };

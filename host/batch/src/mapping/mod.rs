@@ -21,17 +21,18 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use vespid_types::{Datatype, Extent, NamedTensor};
 
-pub(crate) use plan::{Columns, MappingOptions, dataset_types};
+pub(crate) use plan::dataset_types;
+pub use plan::{Choices, Columns, MappingOptions, object_columns};
 
 /// How rows become calls of one model, and its answers rows.
 #[derive(Clone, Debug)]
-pub(crate) struct Mapping {
+pub struct Mapping {
     /// What is to be read.
-    pub(crate) wanted: Vec<FieldRef>,
+    pub wanted: Vec<FieldRef>,
     /// What is written.
-    pub(crate) schema: SchemaRef,
+    pub schema: SchemaRef,
     /// Whether a call takes many rows.
-    pub(crate) batched: bool,
+    pub batched: bool,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     /// Positions in `wanted`.

@@ -20,21 +20,48 @@ const MAX_SPREAD: u64 = 4096;
 
 /// What a mapping is made for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MappingOptions<'a> {
-    pub(crate) job: &'a JobSpec,
-    pub(crate) signature: &'a Signature,
-    pub(crate) columns: Columns<'a>,
+pub struct MappingOptions<'a> {
+    /// What is asked for.
+    pub choices: Choices<'a>,
+    /// The model's.
+    pub signature: &'a Signature,
+    /// The columns that there are.
+    pub columns: Columns<'a>,
     /// The format that is written.
-    pub(crate) output: Format,
+    pub output: Format,
+}
+
+/// Which columns are which inputs and outputs, as a job or a stream has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices<'a> {
+    /// The columns of each input; that of its name where it is not here.
+    pub inputs: &'a BTreeMap<String, OneOrMore>,
+    /// The outputs that are written, and their columns; all of them where it is empty.
+    pub outputs: &'a BTreeMap<String, String>,
+    /// Outputs of datatype BYTES that are written as bytes.
+    pub binary: &'a [String],
+    /// The columns that are written beside the outputs.
+    pub keep: Option<&'a Keep>,
+    /// Whether a call takes many rows.
+    pub batched: Option<bool>,
+}
+
+impl<'a> From<&'a JobSpec> for Choices<'a> {
+    fn from(job: &'a JobSpec) -> Self {
+        let JobSpec { inputs, outputs, binary, keep, batched, .. } = job;
+        Self { inputs, outputs, binary, keep: keep.as_ref(), batched: *batched }
+    }
 }
 
 /// The columns that there are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Columns<'a> {
-    pub(crate) schema: &'a Schema,
-    pub(crate) format: Format,
+pub struct Columns<'a> {
+    /// Their names and types.
+    pub schema: &'a Schema,
+    /// What they are read from.
+    pub format: Format,
     /// Those that come from folders' names.
-    pub(crate) partitions: &'a [String],
+    pub partitions: &'a [String],
 }
 
 impl Mapping {
@@ -42,21 +69,21 @@ impl Mapping {
     ///
     /// # Errors
     /// [`BatchError::Job`] with the input, output or column that does not fit.
-    pub(crate) fn plan(options: MappingOptions<'_>) -> Result<Self, BatchError> {
-        let MappingOptions { job, signature, columns, output } = options;
-        let batched = job.batched.unwrap_or_else(|| takes_rows(signature));
+    pub fn plan(options: MappingOptions<'_>) -> Result<Self, BatchError> {
+        let MappingOptions { choices, signature, columns, output } = options;
+        let batched = choices.batched.unwrap_or_else(|| takes_rows(signature));
         let mut reading = Reading { columns, wanted: Vec::new() };
-        for input in job.inputs.keys() {
+        for input in choices.inputs.keys() {
             known(&signature.inputs, input, "input", "inputs")?;
         }
         let mut inputs = Vec::new();
         for spec in &signature.inputs {
-            if let Some(input) = reading.input(spec, job.inputs.get(&spec.name), batched)? {
+            if let Some(input) = reading.input(spec, choices.inputs.get(&spec.name), batched)? {
                 inputs.push(input);
             }
         }
-        let kept = reading.kept(job.keep.as_ref())?;
-        let outputs = written(job, signature, batched, output)?;
+        let kept = reading.kept(choices.keep)?;
+        let outputs = written(choices, signature, batched, output)?;
         let mut fields: Vec<FieldRef> =
             kept.iter().filter_map(|index| reading.wanted.get(*index)).map(Arc::clone).collect();
         for (output, column) in &outputs {
@@ -221,6 +248,36 @@ impl Reading<'_> {
     }
 }
 
+/// The columns that JSON objects have to have for a model's inputs, of the types that these take.
+///
+/// # Errors
+/// [`BatchError::Job`] where an input's shape has no dimension of rows and `batched` says so.
+pub fn object_columns(choices: Choices<'_>, signature: &Signature) -> Result<Schema, BatchError> {
+    let batched = choices.batched.unwrap_or_else(|| takes_rows(signature));
+    let mut fields: Vec<Field> = Vec::new();
+    for spec in &signature.inputs {
+        let shape = row_shape(spec, batched, &format!("inputs.{}", spec.name))?;
+        let (names, shape) = match choices.inputs.get(&spec.name) {
+            None => (std::slice::from_ref(&spec.name), &shape[..]),
+            Some(OneOrMore::One(name)) => (std::slice::from_ref(name), &shape[..]),
+            Some(OneOrMore::More(names)) => (&names[..], shape.get(1..).unwrap_or_default()),
+        };
+        let leaf = match spec.datatype {
+            Datatype::Bool => DataType::Boolean,
+            Datatype::Bytes => DataType::Utf8,
+            datatype => json_type(datatype).unwrap_or(DataType::Float64),
+        };
+        // A value for a list of one is taken as well, and that is decided by the first: here it is a list.
+        let any: Vec<Extent> = shape.iter().map(|_| Extent::Any).collect();
+        for name in names {
+            if !fields.iter().any(|field| field.name() == name) {
+                fields.push(Field::new(name, nested(leaf.clone(), &any), true));
+            }
+        }
+    }
+    Ok(Schema::new(fields))
+}
+
 /// What JSON's numbers are read as, so that no row is refused for being unlike the first ones.
 fn json_type(datatype: Datatype) -> Option<DataType> {
     match datatype {
@@ -258,18 +315,18 @@ fn shown(shape: &[Extent]) -> String {
 
 /// The outputs that are written, each with its column.
 fn written(
-    job: &JobSpec,
+    choices: Choices<'_>,
     signature: &Signature,
     batched: bool,
     format: Format,
 ) -> Result<Vec<(Output, String)>, BatchError> {
-    for output in job.outputs.keys() {
+    for output in choices.outputs.keys() {
         known(&signature.outputs, output, "output", "outputs")?;
     }
-    for output in &job.binary {
+    for output in choices.binary {
         known(&signature.outputs, output, "output", "binary")?;
     }
-    let column = |spec: &TensorSpec| match &job.outputs {
+    let column = |spec: &TensorSpec| match choices.outputs {
         outputs if outputs.is_empty() => Some(spec.name.clone()),
         outputs => outputs.get(&spec.name).cloned(),
     };
@@ -279,7 +336,7 @@ fn written(
         let field = format!("outputs.{}", spec.name);
         let shape = row_shape(spec, batched, &field)?;
         let spread = spread(&shape, format).map_err(|reason| BatchError::job(&field, reason))?;
-        let binary = job.binary.contains(&spec.name);
+        let binary = choices.binary.contains(&spec.name);
         let (name, datatype) = (spec.name.clone(), spec.datatype);
         outputs.push((Output { name, datatype, shape, binary, spread }, column));
     }

@@ -27,7 +27,8 @@ fn signature() -> Signature {
 
 fn plan(job: &JobSpec, signature: &Signature, schema: &Schema, output: Format) -> Result<Mapping, String> {
     let columns = Columns { schema, format: Format::Parquet, partitions: &[] };
-    Mapping::plan(MappingOptions { job, signature, columns, output }).map_err(|error| error.to_string())
+    Mapping::plan(MappingOptions { choices: job.into(), signature, columns, output })
+        .map_err(|error| error.to_string())
 }
 
 /// Rows of two columns of numbers, a list of two and a text.

@@ -3,7 +3,6 @@
 //! The command line and the job file say the same things; what stands on the command line goes before what the file says. On SIGTERM
 //! or Ctrl-C the parts in hand are finished, and the exit code says that the job is to be run again.
 
-mod model;
 mod report;
 mod spec;
 
@@ -24,7 +23,8 @@ use vespid_types::ErrorCode;
 
 use crate::args::Output;
 use crate::failure::Failure;
-use crate::local::Libraries;
+use crate::local::models::Asked;
+use crate::local::{Libraries, Local};
 use crate::serve::Signals;
 
 const AFTER_HELP: &str = "\
@@ -153,7 +153,14 @@ fn worker(args: &BatchArgs) -> Result<Worker, Failure> {
 async fn run_job(args: &BatchArgs, mut job: JobSpec, worker: Worker) -> anyhow::Result<Outcome> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let calls = args.calls.map_or(2 * cores, usize::from);
-    let (local, model) = model::load(args, &mut job, calls).await?;
+    let asked = [Asked { model: job.model.clone(), version: job.version }];
+    let (local, models) = Local::with(&asked, args.store.as_ref(), &args.libraries, calls).await?;
+    let [model] = &models[..] else { anyhow::bail!("one model was asked for") };
+    let model = model.clone();
+    job.model = model.name.to_string();
+    if args.store.is_none() {
+        job.version = model.version;
+    }
     let progress = Arc::new(Progress::default());
     let (stop, stopped) = watch::channel(false);
     let mut signals = Signals::listen()?;

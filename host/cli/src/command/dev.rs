@@ -103,6 +103,7 @@ async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
             Vec::new(),
         ),
         jobs: None,
+        streams: None,
         max_body: ByteSize::mib(256),
         stopping: stopped.clone(),
     };

@@ -201,38 +201,25 @@ impl Lined {
     }
 
     fn rows(self, file: &Arc<str>, schema: &SchemaRef, wanted: &Wanted) -> Result<Rows, DataError> {
-        let exact = self.lines().all(|line| cut_short(schema, line).is_none());
-        if exact && let Ok(batch) = decode(schema, self.lines()) {
-            return text::finish(file, &batch, &self.numbers, Vec::new(), wanted);
-        }
-        let (mut batches, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        for (line, row) in self.lines().zip(&self.numbers) {
-            let decoded = match cut_short(schema, line) {
-                None => decode(schema, [line].into_iter()),
-                Some(_) => Err(ArrowError::JsonError(String::new())),
-            };
-            match decoded {
-                Ok(batch) => {
-                    batches.push(batch);
-                    numbers.push(*row);
-                }
-                Err(error) => {
-                    let (column, message) = reason(schema, line, &error);
-                    refused.push(Refused { file: Arc::clone(file), row: *row, column, message });
-                }
-            }
-        }
-        let batch = concat_batches(schema, &batches);
         let wrong = |error: ArrowError| DataError::Broken {
             file: file.to_string(),
-            row: numbers.first().copied(),
+            row: self.numbers.first().copied(),
             column: None,
             reason: error.to_string(),
         };
-        text::finish(file, &batch.map_err(wrong)?, &numbers, refused, wanted)
+        let objects = objects(schema, self.lines()).map_err(wrong)?;
+        let number = |index: usize| self.numbers.get(index).copied().unwrap_or_default();
+        let numbers: Vec<u64> = objects.kept.into_iter().map(number).collect();
+        let refused = objects.refused.into_iter().map(|(index, column, message)| Refused {
+            file: Arc::clone(file),
+            row: number(index),
+            column,
+            message,
+        });
+        text::finish(file, &objects.batch, &numbers, refused.collect(), wanted)
     }
 
-    fn lines(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    fn lines(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         let line = |index: usize| {
             let start =
                 index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
@@ -241,6 +228,49 @@ impl Lined {
         };
         (0..self.ends.len()).map(line)
     }
+}
+
+/// What some texts hold that are to be a JSON object each.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    /// A row for each object, with the columns of the schema.
+    pub batch: RecordBatch,
+    /// The position of each row among the texts.
+    pub kept: Vec<usize>,
+    /// The others: the position of each, the column where it is one, and what is wrong.
+    pub refused: Vec<(usize, Option<String>, String)>,
+}
+
+/// Reads JSON objects as rows. A text that is none, or has a value of another type than the schema, is refused alone.
+///
+/// # Errors
+/// What arrow says of a schema that it cannot read JSON with.
+pub fn objects<'a>(
+    schema: &SchemaRef,
+    texts: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+) -> Result<Objects, ArrowError> {
+    let exact = texts.clone().all(|text| cut_short(schema, text).is_none());
+    if exact && let Ok(batch) = decode(schema, texts.clone()) {
+        return Ok(Objects { kept: (0..batch.num_rows()).collect(), batch, refused: Vec::new() });
+    }
+    let (mut batches, mut kept, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, text) in texts.enumerate() {
+        let decoded = match cut_short(schema, text) {
+            None => decode(schema, [text].into_iter()),
+            Some(_) => Err(ArrowError::JsonError(String::new())),
+        };
+        match decoded {
+            Ok(batch) => {
+                batches.push(batch);
+                kept.push(index);
+            }
+            Err(error) => {
+                let (column, message) = reason(schema, text, &error);
+                refused.push((index, column, message));
+            }
+        }
+    }
+    Ok(Objects { batch: concat_batches(schema, &batches)?, kept, refused })
 }
 
 /// The rows of some lines, an object each.

@@ -11,6 +11,7 @@ use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::json::WriterBuilder;
 use arrow::json::writer::{LineDelimited, Writer as JsonWriter};
+use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -161,6 +162,24 @@ impl Encoder {
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.buffer.take()
     }
+}
+
+/// Each row as a JSON object.
+///
+/// # Errors
+/// [`DataError::Setting`] where a column has a value that JSON cannot hold.
+pub fn to_objects(batch: &RecordBatch) -> Result<Vec<Bytes>, DataError> {
+    finite(batch)?;
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    writer.write(batch).and_then(|()| writer.finish()).map_err(wrong)?;
+    // Line breaks within texts are escaped, so that each line is a row.
+    let mut left = Bytes::from(writer.into_inner());
+    let mut rows = Vec::with_capacity(batch.num_rows());
+    while let Some(end) = left.iter().position(|byte| *byte == b'\n') {
+        rows.push(left.split_to(end));
+        left.advance(1);
+    }
+    Ok(rows)
 }
 
 /// JSON has no word for what is no number and for infinities, and null would be another value.

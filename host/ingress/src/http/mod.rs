@@ -19,6 +19,7 @@ mod openai;
 mod repository;
 mod request_id;
 mod settings;
+mod streams;
 mod target;
 mod v1;
 
@@ -33,6 +34,7 @@ use bytesize::ByteSize;
 use tokio::sync::watch;
 use vespid_batch::Jobs;
 use vespid_serving::{Predictor, Repository, Sources};
+use vespid_stream::Streams;
 use vespid_telemetry::Telemetry;
 use vespid_types::{Error, ErrorCode, ModelName};
 
@@ -53,6 +55,8 @@ pub struct Api {
     pub sources: Sources,
     /// Runs jobs over files, where the server does.
     pub jobs: Option<Jobs>,
+    /// The streams of this process, where it has some.
+    pub streams: Option<Streams>,
     /// How large the body of an inference request may be.
     pub max_body: ByteSize,
     /// Turns true when the server is told to end: it is not ready from then on.
@@ -138,9 +142,16 @@ fn other_protocols() -> Router<Api> {
         .route("/openai/v1/models/{model}", get(openai::model))
 }
 
-/// The routes of the admin port, for probes and for what collects metrics.
+/// The routes of the admin port: for probes, for what collects metrics, and for who looks after streams.
 pub fn admin_router(api: Api) -> Router {
-    finish(health().route("/metrics", get(metrics::metrics)), api)
+    let routes = health()
+        .route("/metrics", get(metrics::metrics))
+        .route("/v2/streams", get(streams::list))
+        .route("/v2/streams/{stream}", get(streams::get))
+        .route("/v2/streams/{stream}/lag", get(streams::lag))
+        .route("/v2/streams/{stream}/pause", post(streams::pause))
+        .route("/v2/streams/{stream}/resume", post(streams::resume));
+    finish(routes, api)
 }
 
 fn health() -> Router<Api> {

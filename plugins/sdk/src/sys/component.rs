@@ -15,10 +15,11 @@ use crate::bindings::exports::vespid::model::model;
 use crate::bindings::vespid::model::{host, tensors, types as exported};
 use crate::bindings::wasi::nn::{errors, graph, inference};
 use crate::host::Level;
+use crate::session::exports::vespid::model::session;
 use crate::streaming::exports::vespid::model::streaming;
 use crate::{
-    Code, Datatype, Error, Model, Parameter, Request, Response, Result, Signature, Streaming, TensorSpec,
-    Tensors,
+    Code, Datatype, Error, Model, Parameter, Request, Response, Result, Session, Signature, Streaming,
+    TensorSpec, Tensors,
 };
 
 pub(crate) struct Tensor(tensors::Tensor);
@@ -183,6 +184,16 @@ impl<M: Model> model::Guest for Exported<M> {
     fn predict(request: exported::Request) -> Result<exported::Response, exported::Error> {
         log_panics();
         Ok(M::predict(request.into()).map_err(exported::Error::from)?.into())
+    }
+}
+
+impl<M: Session> session::Guest for Exported<M> {
+    fn save() -> Result<Vec<u8>, exported::Error> {
+        Ok(M::save()?)
+    }
+
+    fn restore(state: Vec<u8>) -> Result<(), exported::Error> {
+        Ok(M::restore(&state)?)
     }
 }
 

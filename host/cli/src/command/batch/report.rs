@@ -88,6 +88,7 @@ pub(super) async fn admin(
         repository: local.repository.clone(),
         sources: Sources::new(local.repository.clone(), registry, Vec::new()),
         jobs: None,
+        streams: None,
         max_body: ByteSize(0),
         stopping: never.clone(),
     };

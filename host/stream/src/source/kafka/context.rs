@@ -1,0 +1,125 @@
+//! What librdkafka tells its caller: rebalances, statistics, its log.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::{ClientContext, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::super::{Event, Handed, Lag};
+use crate::StreamError;
+use crate::message::Partition;
+
+/// What the consumer is created with.
+pub(crate) struct Context {
+    events: mpsc::Sender<Event>,
+    handing: Duration,
+    state: Mutex<State>,
+    /// Nobody listens any more.
+    leaving: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    assigned: Vec<Partition>,
+    revoked: Vec<Partition>,
+    /// The end of each partition that is ours, and what is behind it.
+    lag: HashMap<Partition, u64>,
+}
+
+impl Context {
+    pub(super) fn new(events: mpsc::Sender<Event>, handing: Duration) -> Self {
+        Self { events, handing, state: Mutex::default(), leaving: AtomicBool::new(false) }
+    }
+
+    /// What rebalances have taken and brought since it was asked last.
+    pub(super) fn changes(&self) -> (Vec<Partition>, Vec<Partition>) {
+        let mut state = self.lock();
+        (std::mem::take(&mut state.revoked), std::mem::take(&mut state.assigned))
+    }
+
+    pub(super) fn lag(&self) -> Vec<Lag> {
+        let lag = |(partition, messages): (&Partition, &u64)| Lag {
+            partition: partition.clone(),
+            messages: *messages,
+        };
+        self.lock().lag.iter().map(lag).collect()
+    }
+
+    /// Rebalances are nobody's concern from now on.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the stream; where it has ended nobody is to be told.
+    pub(super) fn tell(&self, event: Event) {
+        if !self.leaving.load(Ordering::Relaxed) {
+            drop(self.events.blocking_send(event));
+        }
+    }
+
+    pub(super) fn fail(&self, reason: String) {
+        self.tell(Event::Failed(StreamError::Source(reason)));
+    }
+
+    /// Nothing panics under the lock, so that a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let mut lag = HashMap::new();
+        for (topic, told) in statistics.topics {
+            for (index, partition) in told.partitions {
+                // Of those that are not ours nothing is known.
+                if let Ok(behind) = u64::try_from(partition.consumer_lag) {
+                    lag.insert(Partition { topic: topic.as_str().into(), index }, behind);
+                }
+            }
+        }
+        self.lock().lag = lag;
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("Kafka: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let partitions = partitions(list);
+        if partitions.is_empty() {
+            return;
+        }
+        let (done, waiting) = std_mpsc::channel();
+        let lost = consumer.assignment_lost();
+        self.lock().revoked.extend(partitions.iter().cloned());
+        self.tell(Event::Revoked { partitions, lost, done: Handed(done) });
+        // Nothing is sent: it ends when `done` is dropped.
+        if waiting.recv_timeout(self.handing) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("what was in hand of revoked partitions did not end in {:?}", self.handing);
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            self.lock().assigned.extend(partitions(list));
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    let partition = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| Partition {
+        topic: element.topic().into(),
+        index: element.partition(),
+    };
+    list.elements().iter().map(partition).collect()
+}
