@@ -262,7 +262,7 @@ impl Asker {
         payload: Bytes,
         version: Version,
     ) -> Record {
-        let mut headers = message.headers.clone();
+        let mut headers = carried(message);
         headers.push(Header::new("vespid-model", self.model.name.to_string()));
         headers.push(Header::new("vespid-version", version.to_string()));
         headers.push(Header::new("vespid-source", format!("{partition}@{}", message.id)));
@@ -296,7 +296,7 @@ impl Asker {
     }
 
     fn dead(&self, partition: &Partition, message: &Message, failure: &Failure) -> Record {
-        let mut headers = message.headers.clone();
+        let mut headers = carried(message);
         let more = [
             ("vespid-stream", self.spec.name.clone()),
             ("vespid-model", self.model.name.to_string()),
@@ -310,6 +310,11 @@ impl Asker {
         headers.extend(more.into_iter().map(|(name, value)| Header::new(name, value)));
         Record { dead: true, ..record(message, message.payload.clone(), headers) }
     }
+}
+
+/// The headers of a message but those of a stream that it went through before.
+fn carried(message: &Message) -> Vec<Header> {
+    message.headers.iter().filter(|header| !header.name.starts_with("vespid-")).cloned().collect()
 }
 
 fn record(message: &Message, payload: Option<Bytes>, headers: Vec<Header>) -> Record {

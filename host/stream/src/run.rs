@@ -101,6 +101,7 @@ impl Stream {
             asker.check().await?;
             let (source, events) = source::open(SourceOptions { spec, handing: spec.drain }).await?;
             let sink = sink::open(spec, &source).await?;
+            source.join().await?;
             Ok::<_, StreamError>((source, events, sink))
         };
         let stopped = async { drop(wish.clone().wait_for(|wish| *wish == Wish::Stop).await) };
@@ -174,7 +175,7 @@ impl Run<'_> {
         let mut over = false;
         loop {
             tokio::select! {
-                event = events.recv() => match event {
+                event = events.recv(), if !over => match event {
                     Some(Event::Assigned(partitions)) => self.assigned(partitions)?,
                     Some(Event::Revoked { partitions, lost, done }) => {
                         self.revoked(&partitions, lost).await?;

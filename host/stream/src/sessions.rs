@@ -3,7 +3,7 @@
 //! Contract: the messages of a key are the requests of one sequence, answered by one instance in their order. Which first message a key has is
 //! told by the header `vespid-session`: `start` where nothing was known of it, `resumed` where its state was saved and taken up, `reset` where
 //! there was some and it is lost. A key that has no message for `idle_timeout`, by the messages' timestamps, begins anew, so that the same
-//! messages give the same answers again. At most `max` keys of a partition have an instance; the state of one that gives way is
+//! messages give the same answers again; so does one whose last message had that header with the value `end`. At most `max` keys of a partition have an instance; the state of one that gives way is
 //! saved, where the plugin can. With `snapshots`, the state of a partition's keys moves with it: it is saved at an offset when all before
 //! that is committed, and whoever has the partition next begins there, answering again, silently, what was committed since. Cost: an
 //! instance a key, a call a message; a snapshot stands still for one round of calls.
@@ -250,7 +250,7 @@ impl Sessions {
                 false
             }
         };
-        let sequence = Sequence { id, start, end: false };
+        let sequence = Sequence { id, start, end: is_last(message) };
         let answers = known.answerer.ask_in(&decoded.batch, sequence).await?;
         if let Some(fault) = answers.faults.first() {
             return Ok(Err(Failure::of_model(fault.column.as_deref(), &fault.error)));
@@ -307,14 +307,18 @@ impl Sessions {
     }
 
     /// The message was answered, or not.
-    fn end(&self, key: &Bytes, message: &Message, model: &ReadyModel, id: &SequenceId) {
+    fn end(&self, name: &Bytes, message: &Message, model: &ReadyModel, id: &SequenceId) {
         let mut keys = self.lock();
-        let Some(key) = keys.get_mut(key) else { return };
+        let Some(key) = keys.get_mut(name) else { return };
         let live = model.keeps(id);
         match (key.live, live) {
             (false, true) => self.told.sessions(1, 0),
             (true, false) => self.told.sessions(0, 1),
             _ => {}
+        }
+        if is_last(message) {
+            keys.remove(name);
+            return;
         }
         (key.busy, key.live, key.lost) = (false, live, !live);
         key.last = message.timestamp.or(key.last);
@@ -412,6 +416,12 @@ impl Drop for Sessions {
             self.told.sessions(0, 1);
         }
     }
+}
+
+/// Whether the message says that it is the last of its key: the next one begins anew.
+fn is_last(message: &Message) -> bool {
+    let told = message.headers.iter().find(|header| &*header.name == "vespid-session");
+    told.is_some_and(|header| header.value.as_deref() == Some(b"end"))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -84,8 +84,16 @@ impl Inbox {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lag {
     pub(crate) partition: Partition,
-    /// Messages that are there and not committed.
-    pub(crate) messages: u64,
+    pub(crate) behind: Behind,
+}
+
+/// What is known of how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// So many messages are there and not committed.
+    Messages(u64),
+    /// The next message to come has this offset; all before `known` was committed, or is gone.
+    End { end: i64, known: i64 },
 }
 
 /// Where a partition begins.
@@ -99,6 +107,11 @@ pub(crate) struct Started {
 
 /// Brings messages.
 pub(crate) trait Source: Send + Sync {
+    /// Joins those who share the messages. What the sink had left open is closed by then, so that what is committed stands.
+    fn join(&self) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Lets the messages of an assigned partition come: from where it was committed, or from an earlier offset that is still there.
     fn start(&self, partition: Partition, from: Option<i64>) -> BoxFuture<'_, Result<Started, StreamError>>;
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use crate::message::Partition;
-use crate::source::Lag;
+use crate::source::{Behind, Lag};
 
 /// What a stream does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -178,10 +178,14 @@ impl Told {
 
     pub(crate) fn lag(&self, lag: &[Lag]) {
         let mut inner = self.lock();
-        for Lag { partition, messages } in lag {
-            if let Some(known) = inner.partitions.get_mut(partition) {
-                known.1 = Some(*messages);
-            }
+        for Lag { partition, behind } in lag {
+            let Some((position, told)) = inner.partitions.get_mut(partition) else { continue };
+            *told = Some(match behind {
+                Behind::Messages(messages) => *messages,
+                Behind::End { end, known } => {
+                    u64::try_from(end - position.unwrap_or(*known)).unwrap_or_default()
+                }
+            });
         }
     }
 

@@ -117,6 +117,12 @@ pub mod http;
 pub mod http_bindings;
 mod message;
 mod scalar;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+pub mod session;
 mod signature;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -124,45 +130,6 @@ mod signature;
 #[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
 #[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 pub mod streaming;
-
-#[cfg(feature = "assets")]
-pub mod assets;
-#[cfg(all(target_arch = "wasm32", feature = "assets"))]
-#[doc(hidden)]
-#[path = "assets/bindings.rs"]
-#[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
-pub mod assets_bindings;
-#[cfg(target_arch = "wasm32")]
-#[doc(hidden)]
-#[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
-pub mod bindings;
-mod error;
-mod graph;
-#[cfg(all(target_arch = "wasm32", feature = "heap"))]
-mod heap;
-mod host;
-#[cfg(feature = "http")]
-pub mod http;
-#[cfg(all(target_arch = "wasm32", feature = "http"))]
-#[doc(hidden)]
-#[path = "http/bindings.rs"]
-#[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
-pub mod http_bindings;
-mod message;
-mod scalar;
-mod signature;
-#[cfg(target_arch = "wasm32")]
-#[doc(hidden)]
-#[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, unsafe_code, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
-pub mod session;
 mod tensor;
 
 #[cfg(target_arch = "wasm32")]

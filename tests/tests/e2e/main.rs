@@ -40,6 +40,7 @@ mod registries;
 mod requests;
 mod restarts;
 mod shutdown;
+mod stream;
 mod terminal;
 mod traces;
 mod versions;

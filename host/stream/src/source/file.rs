@@ -25,7 +25,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const MAX_LINE: u64 = 64 << 20;
 
 struct Lines {
-    partition: Partition,
     position: Option<PathBuf>,
     /// From which line the thread is to begin.
     begin: std::sync::Mutex<Option<oneshot::Sender<i64>>>,
@@ -42,20 +41,20 @@ pub(crate) async fn open(
             StreamError::config("source.file.path", format!("{shown} cannot be read: {error}"))
         })?),
     };
-    let partition = Partition { topic: shown.into(), index: 0 };
+    let partition = Partition { topic: shown.as_str().into(), index: 0 };
     let (events, coming) = mpsc::channel(4);
     let (output, chunks) = mpsc::channel(CHUNKS);
     let (begin, beginning) = oneshot::channel();
     let inbox = Inbox::new(chunks, Arc::new(|| ()));
-    let assigned = Event::Assigned(vec![(partition.clone(), inbox)]);
+    let assigned = Event::Assigned(vec![(partition, inbox)]);
     // The channel has room.
     drop(events.send(assigned).await);
-    let (follow, of) = (file.follow, partition.clone());
+    let follow = file.follow;
     let read = move || {
         let Ok(first) = beginning.blocking_recv() else { return };
         let ended = match read(BufReader::with_capacity(1 << 16, input), first, follow, &output) {
             Ok(()) => Event::Ended,
-            Err(error) => Event::Failed(StreamError::Source(format!("{}: {error}", of.topic))),
+            Err(error) => Event::Failed(StreamError::Source(format!("{shown}: {error}"))),
         };
         drop(output);
         drop(events.blocking_send(ended));
@@ -63,7 +62,7 @@ pub(crate) async fn open(
     let thread = std::thread::Builder::new().name("lines".to_owned()).spawn(read);
     thread.map_err(|error| StreamError::Internal(format!("no thread for lines: {error}")))?;
     let begin = std::sync::Mutex::new(Some(begin));
-    Ok((Arc::new(Lines { partition, position: file.position.clone(), begin }), coming))
+    Ok((Arc::new(Lines { position: file.position.clone(), begin }), coming))
 }
 
 /// Reads until the end, or until nobody wants more.
@@ -152,7 +151,7 @@ impl Source for Lines {
     }
 
     fn lag(&self) -> Vec<Lag> {
-        vec![Lag { partition: self.partition.clone(), messages: 0 }]
+        Vec::new()
     }
 }
 

@@ -141,6 +141,7 @@ struct Kafka {
 
 /// What the thread is asked to do.
 enum Command {
+    Join(oneshot::Sender<Result<(), StreamError>>),
     Start {
         partition: Partition,
         from: Option<i64>,
@@ -160,10 +161,18 @@ impl Drop for Kafka {
 }
 
 impl Source for Kafka {
+    fn join(&self) -> BoxFuture<'_, Result<(), StreamError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.commands.send(Command::Join(reply)).map_err(|_| gone())?;
+            self.thread.unpark();
+            answer.await.map_err(|_| gone())?
+        })
+    }
+
     fn start(&self, partition: Partition, from: Option<i64>) -> BoxFuture<'_, Result<Started, StreamError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            let gone = || StreamError::Source("its thread has ended".to_owned());
             self.commands.send(Command::Start { partition, from, reply }).map_err(|_| gone())?;
             self.thread.unpark();
             answer.await.map_err(|_| gone())?
@@ -203,6 +212,10 @@ impl Source for Kafka {
     }
 }
 
+fn gone() -> StreamError {
+    StreamError::Source("its thread has ended".to_owned())
+}
+
 /// Offsets as librdkafka takes them.
 pub(crate) fn positions_list(positions: &[(Partition, i64)]) -> Result<TopicPartitionList, StreamError> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
@@ -222,8 +235,6 @@ fn run(config: &ClientConfig, topics: &[String], context: Context, opened: Opene
     let consumer = consumer.and_then(|mut consumer: BaseConsumer<Context>| {
         let wakened = thread.clone();
         consumer.set_nonempty_callback(move || wakened.unpark());
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(|error| refused("source.kafka.topics", error))?;
         Ok(Arc::new(consumer))
     });
     let consumer = match consumer {
@@ -236,7 +247,7 @@ fn run(config: &ClientConfig, topics: &[String], context: Context, opened: Opene
         return;
     }
     let mut reader = Reader { consumer, thread, readings: HashMap::new() };
-    reader.run(&coming);
+    reader.run(topics, &coming);
 }
 
 /// The partitions that are this process's.
@@ -258,10 +269,15 @@ struct Reading {
 }
 
 impl Reader {
-    fn run(&mut self, commands: &std_mpsc::Receiver<Command>) {
+    fn run(&mut self, topics: &[String], commands: &std_mpsc::Receiver<Command>) {
         loop {
             loop {
                 match commands.try_recv() {
+                    Ok(Command::Join(reply)) => {
+                        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+                        let joined = self.consumer.subscribe(&topics);
+                        drop(reply.send(joined.map_err(|error| refused("source.kafka.topics", error))));
+                    }
                     Ok(Command::Start { partition, from, reply }) => {
                         drop(reply.send(self.start(&partition, from)));
                     }

@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{CHUNK_BYTES, CHUNKS, Chunk, Event, Inbox, Lag, Source, SourceOptions, Started};
+use super::{Behind, CHUNK_BYTES, CHUNKS, Chunk, Event, Inbox, Lag, Source, SourceOptions, Started};
 use crate::StreamError;
 use crate::message::{Header, Message, Partition};
 use crate::spec::NatsSource;
@@ -230,7 +230,7 @@ impl Source for Nats {
 
     fn lag(&self) -> Vec<Lag> {
         let messages = self.shared.lag.load(Ordering::Relaxed);
-        vec![Lag { partition: self.partition.clone(), messages }]
+        vec![Lag { partition: self.partition.clone(), behind: Behind::Messages(messages) }]
     }
 
     fn release(&self) -> BoxFuture<'_, ()> {

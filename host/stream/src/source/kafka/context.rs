@@ -11,7 +11,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use super::super::{Event, Handed, Lag};
+use super::super::{Behind, Event, Handed, Lag};
 use crate::StreamError;
 use crate::message::Partition;
 
@@ -29,7 +29,7 @@ struct State {
     assigned: Vec<Partition>,
     revoked: Vec<Partition>,
     /// The end of each partition that is ours, and what is behind it.
-    lag: HashMap<Partition, u64>,
+    lag: HashMap<Partition, Behind>,
 }
 
 impl Context {
@@ -44,9 +44,9 @@ impl Context {
     }
 
     pub(super) fn lag(&self) -> Vec<Lag> {
-        let lag = |(partition, messages): (&Partition, &u64)| Lag {
+        let lag = |(partition, behind): (&Partition, &Behind)| Lag {
             partition: partition.clone(),
-            messages: *messages,
+            behind: *behind,
         };
         self.lock().lag.iter().map(lag).collect()
     }
@@ -78,9 +78,12 @@ impl ClientContext for Context {
         let mut lag = HashMap::new();
         for (topic, told) in statistics.topics {
             for (index, partition) in told.partitions {
-                // Of those that are not ours nothing is known.
-                if let Ok(behind) = u64::try_from(partition.consumer_lag) {
-                    lag.insert(Partition { topic: topic.as_str().into(), index }, behind);
+                // What is not committed cannot be read; of partitions that are not ours nothing is known.
+                let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                let known = partition.committed_offset.max(partition.lo_offset);
+                if end >= 0 && known >= 0 {
+                    let partition = Partition { topic: topic.as_str().into(), index };
+                    lag.insert(partition, Behind::End { end, known });
                 }
             }
         }
