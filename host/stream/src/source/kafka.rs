@@ -46,7 +46,10 @@ const OURS: [(&str, &str); 10] = [
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long the thread sleeps where nothing wakes it.
-const IDLE: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_millis(10);
+
+/// Events that are served at a time: polling says of most of them no more than of none.
+const EVENTS: usize = 32;
 
 /// How long leaving the group may take.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -308,12 +311,13 @@ impl Reader {
     /// Serves what is not a partition's own; whether it can go on.
     fn serve(&mut self) -> bool {
         let consumer = Arc::clone(&self.consumer);
-        // Until nothing is there: what comes here of a partition comes before what is in its own queue.
-        loop {
+        // What comes here of a partition comes before what is in its own queue.
+        let mut idle = 0;
+        while idle < EVENTS {
             let polled = consumer.poll(Duration::ZERO);
             self.rebalanced();
             match polled {
-                None => return true,
+                None => idle += 1,
                 Some(Ok(message)) => self.early(&message),
                 Some(Err(KafkaError::MessageConsumptionFatal(error))) => {
                     consumer.context().fail(format!("{error}"));
@@ -335,6 +339,7 @@ impl Reader {
                 }
             }
         }
+        true
     }
 
     /// A message that came by the queue of all.

@@ -19,6 +19,10 @@ use vespid_tests::wait;
 /// How long a topic is quiet at its end.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// How partitions are shared on noida-db: where they move one by one (`cooperative-sticky`), it does not answer a member that waits for
+/// its turn.
+pub(super) const ASSIGNMENT: &str = "range";
+
 /// A client of a cluster.
 pub(super) struct Cluster {
     pub(super) brokers: String,

@@ -8,7 +8,7 @@ use vespid_tests::oip;
 use vespid_tests::server::Server;
 use vespid_tests::wait;
 
-use super::broker::{Kafka, Sent, account, header, source};
+use super::broker::{ASSIGNMENT, Kafka, Sent, account, header, source};
 use super::{Desk, flower, measurements, package};
 
 const PARTITIONS: i32 = 4;
@@ -16,7 +16,9 @@ const PARTITIONS: i32 = 4;
 fn spec(brokers: &str, more: &Value) -> Value {
     let mut spec = json!({
         "model": package("iris"),
-        "source": {"kafka": {"brokers": brokers, "topics": "flowers", "group": "iris"}},
+        "source": {"kafka": {"brokers": brokers, "topics": "flowers", "group": "iris", "properties": {
+            "partition.assignment.strategy": ASSIGNMENT,
+        }}},
         "sink": {"kafka": {"topic": "species", "dead_letter": "failed"}},
         "inputs": measurements(),
         "keep": ["id"],

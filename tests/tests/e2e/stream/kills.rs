@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vespid_tests::random::Random;
 use vespid_tests::wait;
 
-use super::broker::{Cluster, Kafka, Sent, account};
+use super::broker::{ASSIGNMENT, Cluster, Kafka, Sent, account};
 use super::{Desk, Stream, flower, measurements, package};
 
 const PARTITIONS: i32 = 4;
@@ -26,7 +26,11 @@ fn flowers(cluster: &Cluster, from: usize, to: usize) {
 
 /// The stream of one member. Named members are known again when they come back, so that the broker need not miss them first.
 fn member(desk: &Desk, brokers: &str, name: &str, more: &Value) -> std::path::PathBuf {
-    let properties = json!({"group.instance.id": name, "session.timeout.ms": 6000});
+    let properties = json!({
+        "group.instance.id": name,
+        "session.timeout.ms": 6000,
+        "partition.assignment.strategy": ASSIGNMENT,
+    });
     let mut spec = json!({
         "name": "iris",
         "model": package("iris"),
@@ -151,10 +155,10 @@ fn a_member_that_is_missed_is_replaced() {
     drop(first);
     flowers(&cluster, 4000, 8000);
     wait::until("the second has not all", || (owned(&second) == 4).then_some(()));
-    // One of the brokers is away for a while.
-    mock.broker_down(2).unwrap();
+    // One of the brokers is away for a while, in the middle of it.
     flowers(&cluster, 8000, 10_000);
-    std::thread::sleep(Duration::from_secs(1));
+    mock.broker_down(2).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
     mock.broker_up(2).unwrap();
     wait::until("answers are missing", || {
         (account(&cluster.read("species", PARTITIONS, usize::MAX)).len() == 10_000).then_some(())

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull, stream};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -24,7 +25,11 @@ async fn send(context: &jetstream::Context, ids: std::ops::Range<u64>) {
 
 async fn received(context: &jetstream::Context, subject: &str) -> Vec<jetstream::Message> {
     let stream = context.get_stream("OUT").await.unwrap();
-    let config = pull::Config { filter_subject: subject.to_owned(), ..Default::default() };
+    let config = pull::Config {
+        filter_subject: subject.to_owned(),
+        ack_policy: AckPolicy::None,
+        ..Default::default()
+    };
     let consumer = stream.create_consumer(config).await.unwrap();
     let messages = consumer.fetch().max_messages(100_000).messages().await.unwrap();
     messages.map(Result::unwrap).collect().await

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vespid_tests::server::Server;
 use vespid_tests::wait;
 
-use super::broker::{Cluster, Kafka, Sent, header};
+use super::broker::{ASSIGNMENT, Cluster, Kafka, Sent, header};
 use super::{Desk, Stream, package};
 
 /// Samples of a message: no multiple of a window's.
@@ -45,7 +45,14 @@ fn spec(desk: &Desk, brokers: &str) -> PathBuf {
         "voice",
         &json!({
             "model": package("voice-activity"),
-            "source": {"kafka": {"brokers": brokers, "topics": "audio"}, "codec": "raw"},
+            "source": {
+            "kafka": {
+                "brokers": brokers,
+                "topics": "audio",
+                "properties": {"partition.assignment.strategy": ASSIGNMENT},
+            },
+            "codec": "raw",
+        },
             "sink": {"kafka": {"topic": "speech", "dead_letter": "failed"}},
             "sessions": {"snapshots": "snapshots", "every": "500ms", "max": 2},
             "drain": "5s",
@@ -153,7 +160,7 @@ fn the_state_of_keys_moves_with_their_partitions() {
     let named = |name: &str| {
         let mut spec: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
         spec["name"] = json!("voice");
-        spec["source"]["kafka"]["properties"] = json!({"group.instance.id": name});
+        spec["source"]["kafka"]["properties"]["group.instance.id"] = json!(name);
         spec["source"]["kafka"]["group"] = json!("voice");
         desk.stream(name, &spec)
     };
