@@ -13,7 +13,7 @@ use backon::BackoffBuilder;
 use bytes::Bytes;
 use vespid_batch::{Answerer, AnswererOptions, Answers, BatchError, growing};
 use vespid_serving::{Predictor, ReadyModel};
-use vespid_types::{ErrorCode, ModelRef, Priority, Version};
+use vespid_types::{Error, ErrorCode, ModelRef, Priority, Version};
 
 use crate::StreamError;
 use crate::codec::{Coding, Decoded, read_arrow};
@@ -28,6 +28,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a full lane is asked again before it is said that the stream waits.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Calls of a stream at once, at most: where a call of many messages fails, each of them is asked for alone.
+const CALLS: usize = 64;
 
 /// Versions and columns that are remembered.
 const REMEMBERED: usize = 8;
@@ -96,7 +99,16 @@ impl Asker {
 
     /// How the version that is asked now is asked, once it is there.
     pub(crate) async fn known(&self) -> Result<Known, StreamError> {
-        self.held(|| self.version(None)).await
+        self.held(async || match self.version(None).await {
+            // It did when the stream began: another version is asked for now, and a third may be.
+            Err(StreamError::Config { field, reason }) => {
+                let reason =
+                    format!("the version that is asked now does not fit the stream: {field}: {reason}");
+                Err(StreamError::Model(Error::invalid(reason)))
+            }
+            known => known,
+        })
+        .await
     }
 
     /// The records for some messages of a partition.
@@ -122,7 +134,9 @@ impl Asker {
         let mut records = Vec::with_capacity(messages.len());
         for (message, outcome) in messages.iter().zip(outcomes) {
             let outcome = match outcome {
-                Outcome::Answer { payload, .. } if max_bytes.is_some_and(|max| payload.len() > max) => {
+                Outcome::Answer { payload, .. }
+                    if max_bytes.is_some_and(|max| payload.len() + message.overhead() > max) =>
+                {
                     let reason = format!("the answer has {} bytes, and the sink takes fewer", payload.len());
                     Outcome::Failed(Failure::encode(reason))
                 }
@@ -132,7 +146,9 @@ impl Asker {
                 Outcome::Answer { payload, version } => {
                     records.push(self.answer(partition, message, payload, version));
                 }
-                Outcome::Failed(failure) => records.extend(self.failed(partition, message, &failure)?),
+                Outcome::Failed(failure) => {
+                    records.extend(self.failed(partition, message, &failure, max_bytes)?);
+                }
             }
         }
         Ok(records)
@@ -206,7 +222,7 @@ impl Asker {
     /// Does what needs the model until it is there; what does not pass by waiting is returned.
     pub(crate) async fn held<T, F: Future<Output = Result<T, StreamError>>>(
         &self,
-        mut work: impl FnMut() -> F,
+        work: impl Fn() -> F,
     ) -> Result<T, StreamError> {
         let mut pauses = growing(FIRST_PAUSE, LONGEST_PAUSE, Duration::MAX).build();
         loop {
@@ -244,7 +260,7 @@ impl Asker {
         let coding = Coding::new(&self.spec, model.signature(), columns)?;
         let version = model.version();
         let options = AnswererOptions {
-            calls: usize::MAX >> 3,
+            calls: CALLS,
             rows: self.spec.max_rows as usize,
             priority: Priority::STREAM,
             patience: PATIENCE,
@@ -276,6 +292,7 @@ impl Asker {
         partition: &Partition,
         message: &Message,
         failure: &Failure,
+        max_bytes: Option<usize>,
     ) -> Result<Option<Record>, StreamError> {
         let Failure { class, code, message: reason } = failure;
         let at = format!("{partition}@{}", message.id);
@@ -290,12 +307,18 @@ impl Asker {
             }
             Action::DeadLetter => {
                 self.counters.dead_letter(*class);
-                Ok(Some(self.dead(partition, message, failure)))
+                Ok(Some(self.dead(partition, message, failure, max_bytes)))
             }
         }
     }
 
-    fn dead(&self, partition: &Partition, message: &Message, failure: &Failure) -> Record {
+    fn dead(
+        &self,
+        partition: &Partition,
+        message: &Message,
+        failure: &Failure,
+        max_bytes: Option<usize>,
+    ) -> Record {
         let mut headers = carried(message);
         let more = [
             ("vespid-stream", self.spec.name.clone()),
@@ -308,7 +331,16 @@ impl Asker {
             ("vespid-offset", message.id.to_string()),
         ];
         headers.extend(more.into_iter().map(|(name, value)| Header::new(name, value)));
-        Record { dead: true, ..record(message, message.payload.clone(), headers) }
+        let mut payload = message.payload.clone();
+        // What came in may be larger than what goes out may be, with all that is said of it.
+        let said =
+            headers.iter().map(Header::size).sum::<usize>() + message.key.as_ref().map_or(0, Bytes::len);
+        let room = max_bytes.map_or(usize::MAX, |max| max.saturating_sub(said));
+        if let Some(bytes) = payload.as_mut().filter(|payload| payload.len() > room) {
+            headers.push(Header::new("vespid-cut-from", bytes.len().to_string()));
+            bytes.truncate(room.saturating_sub(64));
+        }
+        Record { dead: true, ..record(message, payload, headers) }
     }
 }
 

@@ -37,9 +37,15 @@ pub(crate) struct Message {
 impl Message {
     /// What it takes up, about.
     pub(crate) fn size(&self) -> usize {
-        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers = self.headers.iter().map(|header| header.name.len() + length(&header.value));
-        size_of::<Self>() + length(&self.key) + length(&self.payload) + headers.sum::<usize>()
+        size_of::<Self>() + self.payload.as_ref().map_or(0, Bytes::len) + self.overhead()
+    }
+
+    /// What goes along with an answer to it, about.
+    pub(crate) fn overhead(&self) -> usize {
+        /// The headers that are added.
+        const ADDED: usize = 512;
+        let headers = self.headers.iter().map(Header::size).sum::<usize>();
+        ADDED + self.key.as_ref().map_or(0, Bytes::len) + headers
     }
 }
 
@@ -51,6 +57,10 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    pub(crate) fn size(&self) -> usize {
+        self.name.len() + self.value.as_ref().map_or(0, Bytes::len) + 8
+    }
+
     pub(crate) fn new(name: &str, value: impl Into<Bytes>) -> Self {
         Self { name: name.into(), value: Some(value.into()) }
     }

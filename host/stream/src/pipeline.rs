@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use vespid_types::ErrorCode;
+
 use crate::StreamError;
 use crate::asker::{Asker, refused_by_sink};
 use crate::message::{Message, Partition, Record};
@@ -126,9 +128,16 @@ impl Pipeline {
 
     async fn send(&self, handled: Handled) -> Result<(Vec<Message>, Acked), StreamError> {
         let Handled { messages, records } = handled;
-        let position = messages.last().map_or(0, |message| message.offset + 1);
+        let position = self.position(&messages);
         let outgoing = Outgoing { partition: self.partition.clone(), records, position };
         Ok((messages, self.work.sink.send(outgoing).await?))
+    }
+
+    /// Where all is done with when these are.
+    fn position(&self, messages: &[Message]) -> i64 {
+        let position = messages.last().map_or(0, |message| message.offset + 1);
+        // What is read again is behind what is committed.
+        self.tracker.floor().map_or(position, |floor| floor.max(position))
     }
 
     /// What the sink has refused goes where failed messages go, and after that all of them are done.
@@ -136,15 +145,22 @@ impl Pipeline {
         let mut records = Vec::new();
         for (offset, reason) in refused {
             let Some(message) = messages.iter().find(|message| message.offset == offset) else { continue };
-            records.extend(self.work.asker.failed(&self.partition, message, &refused_by_sink(reason))?);
+            let failure = refused_by_sink(reason);
+            let max_bytes = self.work.sink.max_bytes();
+            records.extend(self.work.asker.failed(&self.partition, message, &failure, max_bytes)?);
         }
         if !records.is_empty() {
-            let position = messages.last().map_or(0, |message| message.offset + 1);
+            let position = self.position(messages);
             let outgoing = Outgoing { partition: self.partition.clone(), records, position };
             let again = self.work.sink.send(outgoing).await?.await?;
             if let Some((offset, reason)) = again.first() {
-                let reason = format!("the failed message at offset {offset} is refused too: {reason}");
-                return Err(StreamError::Sink(reason));
+                let at = format!("{}@{offset}", self.partition);
+                return Err(StreamError::Message {
+                    at,
+                    class: "encode",
+                    code: ErrorCode::TooLarge,
+                    reason: format!("it is refused where failed messages go: {reason}"),
+                });
             }
         }
         self.tracker.done(messages);
@@ -156,6 +172,8 @@ impl Pipeline {
 pub(crate) struct Gather {
     inbox: Inbox,
     waiting: VecDeque<Message>,
+    /// Of those.
+    bytes: usize,
     since: Instant,
     ended: bool,
     max_rows: usize,
@@ -167,20 +185,20 @@ pub(crate) struct Gather {
 impl Gather {
     pub(crate) fn new(inbox: Inbox, max_rows: usize, max_wait: Duration, tracks: bool) -> Self {
         let (waiting, since, ended) = (VecDeque::new(), Instant::now(), false);
-        Self { inbox, waiting, since, ended, max_rows, max_wait, tracks }
+        Self { inbox, waiting, bytes: 0, since, ended, max_rows, max_wait, tracks }
     }
 
     /// The next messages; none where no more come. May be dropped without loss.
     async fn next(&mut self, tracker: &Tracker) -> Option<Vec<Message>> {
         loop {
-            while self.waiting.len() < self.max_rows
+            while !self.is_full()
                 && let Some(chunk) = self.inbox.ready()
             {
                 self.take(chunk, tracker);
             }
             let first = !self.waiting.is_empty();
             let due = self.since + self.max_wait;
-            if first && (self.ended || self.waiting.len() >= self.max_rows || due <= Instant::now()) {
+            if first && (self.ended || self.is_full() || due <= Instant::now()) {
                 return Some(self.some());
             }
             if self.ended {
@@ -200,6 +218,10 @@ impl Gather {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= self.max_rows || self.bytes >= BATCH_BYTES
+    }
+
     fn take(&mut self, chunk: Vec<Message>, tracker: &Tracker) {
         if self.tracks {
             tracker.took(&chunk);
@@ -207,18 +229,20 @@ impl Gather {
         if self.waiting.is_empty() {
             self.since = Instant::now();
         }
+        self.bytes += chunk.iter().map(Message::size).sum::<usize>();
         self.waiting.extend(chunk);
     }
 
     fn some(&mut self) -> Vec<Message> {
         let (mut count, mut bytes) = (0, 0);
         for message in self.waiting.iter().take(self.max_rows) {
-            bytes += message.size();
-            if count > 0 && bytes > BATCH_BYTES {
+            let size = message.size();
+            if count > 0 && bytes + size > BATCH_BYTES {
                 break;
             }
-            count += 1;
+            (count, bytes) = (count + 1, bytes + size);
         }
+        self.bytes -= bytes;
         self.waiting.drain(..count).collect()
     }
 

@@ -13,7 +13,7 @@ use backon::BackoffBuilder;
 use futures_util::future::{BoxFuture, Either, join_all};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use vespid_batch::growing;
 use vespid_serving::Predictor;
 use vespid_types::ModelRef;
@@ -36,6 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// A run that lasted so long has got over what ended the one before.
 const LASTING: Duration = Duration::from_secs(60);
+
+/// How long it may take to hand back what is not committed.
+const RELEASE: Duration = Duration::from_secs(5);
 
 /// What a stream is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Stream {
         let begin = || growing(FIRST_PAUSE, LONGEST_PAUSE, Duration::MAX).build();
         let mut pauses = begin();
         loop {
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             let ended = match self.once(&mut wish).await {
                 Err(error) if error.may_pass() && *wish.borrow() != Wish::Stop => error,
                 ended => {
@@ -79,6 +82,7 @@ impl Stream {
                 pauses = begin();
             }
             self.counters.restarts.inc();
+            self.told.given_up();
             self.told.waits(ended.to_string());
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             tokio::select! {
@@ -113,8 +117,13 @@ impl Stream {
         let (ends, ended) = mpsc::channel(16);
         let work = Arc::new(Work { asker, source: Arc::clone(&source), sink: Arc::clone(&sink) });
         let control = control_of(*wish.borrow());
+        let of = Arc::clone(&source);
         let run = Run { stream: self, work, source, sink, workers: HashMap::new(), control, ends };
-        run.serve(events, ended, wish).await
+        let served = run.serve(events, ended, wish).await;
+        if served.is_err() {
+            release(&*of).await;
+        }
+        served
     }
 }
 
@@ -172,7 +181,8 @@ impl Run<'_> {
         let mut tick = interval(spec.commit_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut committing: Option<Committing> = None;
-        let mut over = false;
+        // Of a source that has ended: which of its partitions have, too.
+        let (mut over, mut through) = (false, Vec::new());
         loop {
             tokio::select! {
                 event = events.recv(), if !over => match event {
@@ -187,9 +197,7 @@ impl Run<'_> {
                 },
                 Some((partition, outcome)) = ended.recv() => {
                     outcome?;
-                    if over {
-                        self.revoked(&[partition], false).await?;
-                    }
+                    through.push(partition);
                 }
                 _ = tick.tick(), if committing.is_none() => {
                     self.stream.told.lag(&self.source.lag());
@@ -203,7 +211,7 @@ impl Run<'_> {
                     let wish = if changed.is_err() { Wish::Stop } else { *wish.borrow_and_update() };
                     self.control = control_of(wish);
                     if wish == Wish::Stop {
-                        return self.stop().await;
+                        return self.stop(events).await;
                     }
                     self.stream.told.pause(wish == Wish::Pause);
                     for working in self.workers.values() {
@@ -211,8 +219,11 @@ impl Run<'_> {
                     }
                 }
             }
-            if over && self.workers.is_empty() {
-                return Ok(());
+            if over {
+                self.revoked(&std::mem::take(&mut through), false).await?;
+                if self.workers.is_empty() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -232,7 +243,7 @@ impl Run<'_> {
                 control: told,
             };
             let (source, ends, of) = (Arc::clone(&self.source), self.ends.clone(), partition.clone());
-            let resuming = sessions.clone();
+            let (resuming, resumed) = (sessions.clone(), Arc::clone(&tracker));
             let task = tokio::spawn(async move {
                 let work = async {
                     let from = match &resuming {
@@ -242,6 +253,9 @@ impl Run<'_> {
                     let started = source.start(of.clone(), from).await?;
                     if let Some(sessions) = &resuming {
                         sessions.resume(from, started);
+                        if let Some(committed) = started.committed {
+                            resumed.begin_at(committed);
+                        }
                     }
                     worker.run(inbox).await
                 };
@@ -256,9 +270,12 @@ impl Run<'_> {
 
     /// Finishes what is in hand of these partitions, and commits it.
     async fn revoked(&mut self, partitions: &[Partition], lost: bool) -> Result<(), StreamError> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
         self.stream.counters.rebalances.inc();
         if !lost {
-            self.finish(partitions).await?;
+            self.finish(partitions).await;
         }
         for partition in partitions {
             self.workers.remove(partition);
@@ -267,12 +284,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn finish(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
+    async fn finish(&mut self, partitions: &[Partition]) {
         let drain = self.stream.spec.drain;
         let working: Vec<_> = partitions.iter().filter_map(|partition| self.workers.get(partition)).collect();
         for working in &working {
             working.control.send_replace(Control::Finish);
         }
+        // One time for all of it, of which what is in hand has the most.
+        let until = Instant::now() + drain;
         let idle = join_all(working.iter().map(|working| working.tracker.idle()));
         let hurry = async {
             loop {
@@ -280,30 +299,32 @@ impl Run<'_> {
                 tokio::time::sleep(HURRY).await;
             }
         };
-        let finished = timeout(drain, futures_util::future::select(Box::pin(idle), Box::pin(hurry))).await;
+        let finished =
+            timeout(drain * 2 / 3, futures_util::future::select(Box::pin(idle), Box::pin(hurry))).await;
         if !matches!(finished, Ok(Either::Left(_))) {
-            tracing::warn!(stream = %self.stream.spec.name, "what is in hand is not done in {drain:?}: it is handed back");
+            tracing::warn!(stream = %self.stream.spec.name, "what is in hand is not done in time: it is handed back");
         }
-        let (positions, outcome) = match timeout(drain, self.commit(Some(partitions))).await {
-            Ok(done) => done,
-            Err(_) => {
-                tracing::warn!(stream = %self.stream.spec.name, "offsets are not committed in {drain:?}");
-                return Ok(());
+        let committing = async {
+            let (positions, outcome) = self.commit(Some(partitions)).await;
+            let committed = outcome.is_ok();
+            self.committed(&positions, outcome);
+            if committed {
+                self.save(partitions).await;
             }
         };
-        let committed = outcome.is_ok();
-        self.committed(&positions, outcome);
-        if committed {
-            self.save(partitions).await;
+        if timeout_at(until, committing).await.is_err() {
+            tracing::warn!(stream = %self.stream.spec.name, "offsets are not committed in {drain:?}");
         }
-        Ok(())
     }
 
     /// Saves the state of the keys of partitions that stand still.
     async fn save(&self, partitions: &[Partition]) {
         for partition in partitions {
             let Some(working) = self.workers.get(partition) else { continue };
-            let Some(sessions) = &working.sessions else { continue };
+            let Some(sessions) = working.sessions.as_ref().filter(|_| working.tracker.is_settled()) else {
+                // What was saved before stands, and what came since is answered again in silence.
+                continue;
+            };
             if let Err(error) = sessions.save(working.tracker.position()).await {
                 tracing::warn!(stream = %self.stream.spec.name, %partition, "{error}");
             }
@@ -343,13 +364,20 @@ impl Run<'_> {
         self.stream.told.committed(positions);
     }
 
-    async fn stop(mut self) -> Result<(), StreamError> {
+    async fn stop(mut self, events: mpsc::Receiver<Event>) -> Result<(), StreamError> {
         let partitions: Vec<Partition> = self.workers.keys().cloned().collect();
-        self.finish(&partitions).await?;
+        self.finish(&partitions).await;
         self.workers.clear();
-        if timeout(self.stream.spec.drain, self.source.release()).await.is_err() {
-            tracing::warn!(stream = %self.stream.spec.name, "messages are not handed back in time");
-        }
+        // A rebalance that is on its way need not wait for what nobody does any more.
+        drop(events);
+        release(&*self.source).await;
         Ok(())
+    }
+}
+
+/// Hands back what was brought and is not committed.
+async fn release(source: &dyn Source) {
+    if timeout(RELEASE, source.release()).await.is_err() {
+        tracing::warn!("messages are not handed back in {RELEASE:?}");
     }
 }

@@ -14,12 +14,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use vespid_dataset::Place;
 use vespid_serving::ReadyModel;
-use vespid_types::{Sequence, SequenceId};
+use vespid_types::{Error, ErrorCode, Sequence, SequenceId};
 
 use crate::StreamError;
 use crate::asker::{Asker, Known};
@@ -41,6 +42,9 @@ pub(crate) struct Sessions {
     keys: Mutex<HashMap<Bytes, Key>>,
     /// Keys that are answered at once.
     room: Semaphore,
+    /// Whose turn it is to make one give way; and tells that it has.
+    evicting: tokio::sync::Mutex<()>,
+    evicted: Notify,
     /// Of messages before this the answers are known already.
     silent: AtomicI64,
     clock: AtomicU64,
@@ -63,6 +67,18 @@ struct Key {
     last: Option<i64>,
     /// When it was last used: the greater, the later.
     used: u64,
+}
+
+/// How many messages there are between two looks for keys that are over.
+const SWEEP: u64 = 4096;
+
+/// A message that is asked about.
+struct Asked<'a> {
+    known: &'a Known,
+    model: &'a ReadyModel,
+    key: &'a Bytes,
+    message: &'a Message,
+    rows: &'a RecordBatch,
 }
 
 /// What a key's next message goes on with.
@@ -95,6 +111,8 @@ impl Sessions {
             told: Arc::clone(told),
             keys: Mutex::default(),
             room,
+            evicting: tokio::sync::Mutex::default(),
+            evicted: Notify::new(),
             silent: AtomicI64::new(i64::MIN),
             clock: AtomicU64::new(0),
             model: Mutex::default(),
@@ -181,8 +199,17 @@ impl Sessions {
         let known = asker.known().await?;
         let model = self.model_of(&known);
         let id = self.id(key);
-        let begin = self.begin(key, message, &model, &id);
-        let outcome = asker.held(|| self.ask(&known, &model, key, message, &begin)).await?;
+        let decoded = known.coding.decode(std::slice::from_ref(message))?;
+        if let Some((_, failure)) = decoded.refused.into_iter().next() {
+            // It is nothing to the key's state.
+            return match message.offset < self.silent.load(Ordering::Relaxed) {
+                true => Ok(None),
+                false => asker.failed(partition, message, &failure, max_bytes),
+            };
+        }
+        let begin = self.turn(key, message, &model, &id).await;
+        let asked = Asked { known: &known, model: &model, key, message, rows: &decoded.batch };
+        let outcome = asker.held(|| self.ask(&asked, &begin)).await?;
         self.end(key, message, &model, &id);
         // What is said to be in progress is so no more.
         let silent = message.offset < self.silent.load(Ordering::Relaxed);
@@ -211,47 +238,38 @@ impl Sessions {
                 record.headers.extend(told.map(|told| Header::new("vespid-session", told)));
                 Ok(Some(record))
             }
-            Err(failure) => asker.failed(partition, message, &failure),
+            Err(failure) => asker.failed(partition, message, &failure, max_bytes),
         }
     }
 
-    async fn ask(
-        &self,
-        known: &Known,
-        model: &ReadyModel,
-        key: &Bytes,
-        message: &Message,
-        begin: &Begin,
-    ) -> Result<Result<Bytes, Failure>, StreamError> {
-        let decoded = known.coding.decode(std::slice::from_ref(message))?;
-        if let Some((_, failure)) = decoded.refused.into_iter().next() {
-            return Ok(Err(failure));
-        }
+    async fn ask(&self, asked: &Asked<'_>, begin: &Begin) -> Result<Result<Bytes, Failure>, StreamError> {
+        let Asked { known, model, key, message, rows } = asked;
         let id = self.id(key);
-        if !matches!(begin, Begin::Goes) && !self.lock().get(key).is_some_and(|key| key.live) {
-            self.make_room(model).await;
+        let opens = !matches!(begin, Begin::Goes);
+        if opens {
+            self.make_room(model, false).await;
         }
-        let start = match begin {
-            Begin::Goes => false,
-            Begin::Start | Begin::Reset => true,
-            Begin::Resume(state) => {
-                match model.restore_sequence(&id, state).await {
-                    Ok(()) => {}
-                    Err(error) if error.code() == vespid_types::ErrorCode::Unavailable => {
-                        return Err(StreamError::Model(error));
-                    }
-                    Err(error) => {
-                        let mut failure = Failure::of_model(None, &error);
-                        failure.message =
-                            format!("the saved state of its key is not taken up: {}", failure.message);
-                        return Ok(Err(failure));
-                    }
-                }
-                false
+        let outcome = async {
+            if let Begin::Resume(state) = begin {
+                model.restore_sequence(&id, state).await.map_err(StreamError::Model)?;
             }
+            let start = matches!(begin, Begin::Start | Begin::Reset);
+            let sequence = Sequence { id: id.clone(), start, end: is_last(message) };
+            Ok::<_, StreamError>(known.answerer.ask_in(rows, sequence).await?)
         };
-        let sequence = Sequence { id, start, end: is_last(message) };
-        let answers = known.answerer.ask_in(&decoded.batch, sequence).await?;
+        let answers = match outcome.await {
+            // As many are open as the model may have: others ask it, too.
+            Err(StreamError::Model(error)) if opens && error.code() == ErrorCode::Unavailable => {
+                self.make_room(model, true).await;
+                return Err(StreamError::Model(error));
+            }
+            Err(StreamError::Model(error)) if !waits(&error) => {
+                let mut failure = Failure::of_model(None, &error);
+                failure.message = format!("the saved state of its key is not taken up: {}", failure.message);
+                return Ok(Err(failure));
+            }
+            answers => answers?,
+        };
         if let Some(fault) = answers.faults.first() {
             return Ok(Err(Failure::of_model(fault.column.as_deref(), &fault.error)));
         }
@@ -259,6 +277,20 @@ impl Sessions {
         Ok(encoded.unwrap_or_else(|| {
             Err(Failure { class: Class::Failed, ..Failure::encode("the model gave no answer") })
         }))
+    }
+
+    /// What the message goes on with, once its key is not giving way. The key is busy from then on.
+    async fn turn(&self, key: &Bytes, message: &Message, model: &ReadyModel, id: &SequenceId) -> Begin {
+        loop {
+            let evicted = self.evicted.notified();
+            tokio::pin!(evicted);
+            // From here on none is missed.
+            evicted.as_mut().enable();
+            match self.begin(key, message, model, id) {
+                Some(begin) => return begin,
+                None => evicted.await,
+            }
+        }
     }
 
     fn id(&self, key: &Bytes) -> SequenceId {
@@ -277,11 +309,15 @@ impl Sessions {
         Arc::clone(&known.model)
     }
 
-    /// What the message goes on with; its key is busy from now on.
-    fn begin(&self, key: &Bytes, message: &Message, model: &ReadyModel, id: &SequenceId) -> Begin {
+    /// The same; none where it is giving way now.
+    fn begin(&self, key: &Bytes, message: &Message, model: &ReadyModel, id: &SequenceId) -> Option<Begin> {
         let mut keys = self.lock();
         let known = keys.contains_key(key);
         let key = keys.entry(key.clone()).or_default();
+        // Messages of a key come one after the other.
+        if key.busy {
+            return None;
+        }
         key.busy = true;
         if key.live && !model.keeps(id) {
             // It was idle for too long there, or its version is gone.
@@ -296,14 +332,14 @@ impl Sessions {
                 self.told.sessions(0, 1);
             }
             *key = Key { busy: true, ..Key::default() };
-            return Begin::Start;
+            return Some(Begin::Start);
         }
-        match (key.live, key.saved.take(), key.lost && known) {
+        Some(match (key.live, key.saved.take(), key.lost && known) {
             (true, _, _) => Begin::Goes,
             (false, Some(state), _) => Begin::Resume(state),
             (false, None, true) => Begin::Reset,
             (false, None, false) => Begin::Start,
-        }
+        })
     }
 
     /// The message was answered, or not.
@@ -323,13 +359,19 @@ impl Sessions {
         (key.busy, key.live, key.lost) = (false, live, !live);
         key.last = message.timestamp.or(key.last);
         key.used = self.clock.fetch_add(1, Ordering::Relaxed);
+        if key.used % SWEEP == SWEEP - 1 {
+            let dropped = self.take_idle(&mut keys);
+            drop(keys);
+            self.close(&dropped, model);
+        }
     }
 
-    /// Has the key that was used the longest ago give way, where as many have an instance as may.
-    async fn make_room(&self, model: &ReadyModel) {
+    /// Has the key that was used the longest ago give way, where as many have an instance as may, or one has to.
+    async fn make_room(&self, model: &ReadyModel, has_to: bool) {
+        let _turn = self.evicting.lock().await;
         let oldest = {
             let mut keys = self.lock();
-            if keys.values().filter(|key| key.live).count() < self.spec.max as usize {
+            if !has_to && keys.values().filter(|key| key.live).count() < self.spec.max as usize {
                 return;
             }
             let idle = keys.iter_mut().filter(|(_, key)| key.live && !key.busy);
@@ -352,6 +394,24 @@ impl Sessions {
             (key.busy, key.live, key.lost) = (false, false, saved.is_none());
             key.saved = saved;
         }
+        self.evicted.notify_waiters();
+    }
+
+    /// Takes out those that begin anew with their next message anyway; returns those that have an instance.
+    fn take_idle(&self, keys: &mut HashMap<Bytes, Key>) -> Vec<Bytes> {
+        let newest = keys.values().filter_map(|key| key.last).max();
+        let timeout = i64::try_from(self.spec.idle_timeout.as_millis()).unwrap_or(i64::MAX);
+        let idle = |_: &Bytes, key: &mut Key| {
+            !key.busy && newest.zip(key.last).is_some_and(|(newest, last)| newest - last > timeout)
+        };
+        keys.extract_if(idle).filter(|(_, key)| key.live).map(|(name, _)| name).collect()
+    }
+
+    fn close(&self, names: &[Bytes], model: &ReadyModel) {
+        for name in names {
+            model.close_sequence(&self.id(name));
+            self.told.sessions(0, 1);
+        }
     }
 
     /// Saves the state of all keys at an offset before which all is committed. Nothing may be in hand.
@@ -367,16 +427,15 @@ impl Sessions {
         let Some(model) = self.model.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return Ok(());
         };
-        let keys: Vec<(Bytes, Key)> = self.lock().iter().map(|(key, of)| (key.clone(), of.clone())).collect();
-        let newest = keys.iter().filter_map(|(_, key)| key.last).max();
-        let timeout = i64::try_from(self.spec.idle_timeout.as_millis()).unwrap_or(i64::MAX);
+        let (dropped, keys) = {
+            let mut keys = self.lock();
+            let dropped = self.take_idle(&mut keys);
+            let keys: Vec<(Bytes, Key)> = keys.iter().map(|(key, of)| (key.clone(), of.clone())).collect();
+            (dropped, keys)
+        };
+        self.close(&dropped, &model);
         let mut snapshot = Snapshot { offset, keys: Vec::with_capacity(keys.len()) };
         for (name, key) in keys {
-            // One that begins anew with its next message anyway.
-            if newest.zip(key.last).is_some_and(|(newest, last)| newest - last > timeout) {
-                self.forget(&name, &model);
-                continue;
-            }
             let state = match (key.live, key.saved) {
                 (true, _) => model.save_sequence(&self.id(&name)).await.map_err(StreamError::Model)?,
                 (false, saved) => saved,
@@ -391,13 +450,6 @@ impl Sessions {
         }
         store.put(snapshot.write()?.into()).await?;
         Ok(())
-    }
-
-    fn forget(&self, name: &Bytes, model: &ReadyModel) {
-        if self.lock().remove(name).is_some_and(|key| key.live) {
-            model.close_sequence(&self.id(name));
-            self.told.sessions(0, 1);
-        }
     }
 
     /// Nothing panics under the lock, so that a poisoned one is as good as any.
@@ -416,6 +468,11 @@ impl Drop for Sessions {
             self.told.sessions(0, 1);
         }
     }
+}
+
+/// Whether it is the model that is away, and not the state that is not taken up.
+fn waits(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::Unavailable | ErrorCode::NotFound | ErrorCode::PermissionDenied)
 }
 
 /// Whether the message says that it is the last of its key: the next one begins anew.

@@ -503,8 +503,8 @@ impl StreamSpec {
         self.check_keep()?;
         self.check_exactly_once()?;
         self.check_on_error()?;
-        for input in self.inputs.iter().filter(|(_, fields)| fields.as_slice().is_empty()) {
-            let field = format!("inputs.{}", input.0);
+        if let Some((input, _)) = self.inputs.iter().find(|(_, fields)| fields.as_slice().is_empty()) {
+            let field = format!("inputs.{input}");
             return Err(StreamError::config(field, "it is empty: name a field, or several"));
         }
         match &self.sessions {
@@ -539,6 +539,11 @@ impl StreamSpec {
                 false => Ok(()),
             };
         };
+        let divided = self.order == Order::Key || self.sessions.is_some();
+        if self.exactly_once && divided && self.concurrency != 1 {
+            let reason = "with exactly_once, one message after another is answered where each key has its order or its state: use 1";
+            return Err(StreamError::config("concurrency", reason));
+        }
         if self.exactly_once && sink.brokers.as_ref().is_some_and(|brokers| *brokers != source.brokers) {
             let reason = "a transaction is one cluster's: leave the sink's brokers out";
             return Err(StreamError::config("sink.kafka.brokers", reason));

@@ -127,7 +127,7 @@ impl Told {
     pub(crate) fn state(&self, state: State, reason: Option<String>) {
         let mut inner = self.lock();
         (inner.state, inner.reason) = (state, reason);
-        if state != State::Running && state != State::Waiting {
+        if matches!(state, State::Ended | State::Failed) {
             inner.partitions.clear();
             inner.sessions = 0;
         }
@@ -140,6 +140,13 @@ impl Told {
     pub(crate) fn sessions(&self, more: u64, fewer: u64) {
         let mut inner = self.lock();
         inner.sessions = (inner.sessions + more).saturating_sub(fewer);
+    }
+
+    /// A run has ended, and with it all that it had.
+    pub(crate) fn given_up(&self) {
+        let mut inner = self.lock();
+        inner.partitions.clear();
+        inner.sessions = 0;
     }
 
     /// It waits for what may pass, which is said once.

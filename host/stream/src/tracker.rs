@@ -82,6 +82,22 @@ impl Tracker {
         self.changed.notify_waiters();
     }
 
+    /// All before this offset was committed before it was read again.
+    pub(crate) fn begin_at(&self, committed: i64) {
+        self.lock().committed = Some(committed);
+    }
+
+    /// Whether nothing is in hand, and nothing done after what is not.
+    pub(crate) fn is_settled(&self) -> bool {
+        let state = self.lock();
+        state.taken.iter().all(|taken| taken.stage == Stage::Returned)
+    }
+
+    /// What is committed; none where nothing is known to be.
+    pub(crate) fn floor(&self) -> Option<i64> {
+        self.lock().committed
+    }
+
     /// All before this is done; none where nothing was.
     pub(crate) fn position(&self) -> Option<i64> {
         self.lock().position
@@ -90,7 +106,8 @@ impl Tracker {
     /// Where to commit, where that has moved.
     pub(crate) fn ready(&self) -> Option<i64> {
         let state = self.lock();
-        state.position.filter(|position| Some(*position) != state.committed)
+        // What is read again is behind what is committed.
+        state.position.filter(|position| Some(*position) > state.committed)
     }
 
     /// All before this offset is committed.
@@ -180,12 +197,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_read_again_is_not_committed_again() {
+        let tracker = tracker();
+        tracker.begin_at(2);
+        tracker.took(&messages(0..4));
+        tracker.done(&messages([0]));
+        assert_eq!(tracker.ready(), None);
+        tracker.done(&messages([1, 2]));
+        assert_eq!((tracker.ready(), tracker.is_settled()), (Some(3), false));
+        tracker.returned(&messages([3]));
+        assert!(tracker.is_settled());
+    }
+
+    #[tokio::test]
     async fn what_is_given_back_is_not_waited_for_and_not_passed() {
         let tracker = tracker();
         tracker.took(&messages(0..4));
         tracker.returned(&messages([1, 9]));
         tracker.done(&messages([0, 2, 3]));
         tracker.idle().await;
-        assert_eq!(tracker.position(), Some(1));
+        assert_eq!((tracker.position(), tracker.is_settled()), (Some(1), false));
     }
 }

@@ -53,11 +53,11 @@ impl Worker {
         });
         let pipelines = try_join_all(pipelines.collect::<Vec<_>>());
         let dividing = self.divide(inbox, outputs);
-        tokio::try_join!(pipelines, async { Ok(dividing.await) }).map(drop)
+        tokio::try_join!(pipelines, dividing).map(drop)
     }
 
     /// Gives each message to the pipeline of its key, and saves the state of keys from time to time.
-    async fn divide(&self, mut inbox: Inbox, outputs: Vec<mpsc::Sender<Chunk>>) {
+    async fn divide(&self, mut inbox: Inbox, outputs: Vec<mpsc::Sender<Chunk>>) -> Result<(), StreamError> {
         let mut control = self.control.clone();
         let mut saving = self.sessions.as_ref().filter(|sessions| sessions.are_saved()).map(|sessions| {
             let mut saving = tokio::time::interval(sessions.every());
@@ -76,12 +76,12 @@ impl Worker {
             tokio::select! {
                 chunk = inbox.next(), if told == Control::Run => match chunk {
                     Some(chunk) => self.divide_one(chunk, &outputs).await,
-                    None => return,
+                    None => return Ok(()),
                 },
                 () = time => self.save(&mut control).await,
                 changed = control.changed() => {
                     if changed.is_err() || *control.borrow() == Control::Finish {
-                        return;
+                        return Ok(());
                     }
                 }
             }

@@ -74,7 +74,7 @@ fn recording(folder: &Path) -> Result<Vec<u8>> {
         let file = folder.join(format!("sense_and_sensibility_01_austen_64kb-{sentence}.wav"));
         let wav = fs::read(&file).with_context(|| format!("{} is not in {PACKAGE}", file.display()))?;
         ensure!(wav.starts_with(b"RIFF") && wav.len() > HEADER, "{} is no WAV file", file.display());
-        samples.extend_from_slice(&wav[HEADER..]);
+        samples.extend(wav.iter().skip(HEADER));
         samples.extend([0; AFTER]);
     }
     let length = u32::try_from(samples.len())?;

@@ -81,10 +81,15 @@ impl Sink for Nats {
                 };
                 let message = self.message(&outgoing.partition, record);
                 let ack = self.context.send_publish(subject.clone(), message).await.map_err(wrong)?;
-                acks.push(ack.into_future());
+                // Each on its own: the client lets so many be on their way, and they are until somebody has looked.
+                acks.push(tokio::spawn(ack.into_future()));
             }
             let acked: Acked = Box::pin(async move {
-                try_join_all(acks).await.map_err(wrong)?;
+                for ack in
+                    try_join_all(acks).await.map_err(|error| StreamError::Internal(error.to_string()))?
+                {
+                    ack.map_err(wrong)?;
+                }
                 Ok(Vec::new())
             });
             Ok(acked)

@@ -59,6 +59,11 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub(crate) struct Group(Arc<BaseConsumer<Context>>);
 
 impl Group {
+    /// Changes when partitions are lost, or given away with something in hand.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.context().epoch()
+    }
+
     /// What the brokers know of this member.
     pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
         self.0.group_metadata()
@@ -103,12 +108,14 @@ pub(crate) async fn open(
     let mut config = ClientConfig::new();
     // What properties may say otherwise.
     config
-        .set("partition.assignment.strategy", "cooperative-sticky")
         .set("isolation.level", "read_committed")
         .set("queued.max.messages.kbytes", "8192")
         .set("queued.min.messages", "20000")
         .set("fetch.wait.max.ms", "100")
         .set("reconnect.backoff.max.ms", "2000");
+    if !kafka.properties.contains_key("group.protocol") {
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+    }
     let said = client(kafka.brokers.as_slice(), &spec.name, &kafka.properties, "source.kafka")?;
     for (property, value) in said.config_map() {
         config.set(property, value);
@@ -235,10 +242,10 @@ type Opened = oneshot::Sender<Result<Kafka, StreamError>>;
 fn run(config: &ClientConfig, topics: &[String], context: Context, opened: Opened) {
     let thread = std::thread::current();
     let consumer = config.create_with_context(context).map_err(|error| refused("source.kafka", error));
-    let consumer = consumer.and_then(|mut consumer: BaseConsumer<Context>| {
+    let consumer = consumer.map(|mut consumer: BaseConsumer<Context>| {
         let wakened = thread.clone();
         consumer.set_nonempty_callback(move || wakened.unpark());
-        Ok(Arc::new(consumer))
+        Arc::new(consumer)
     });
     let consumer = match consumer {
         Ok(consumer) => consumer,
@@ -249,12 +256,15 @@ fn run(config: &ClientConfig, topics: &[String], context: Context, opened: Opene
     if opened.send(Ok(kafka)).is_err() {
         return;
     }
-    let mut reader = Reader { consumer, thread, readings: HashMap::new() };
+    let latest = config.get("auto.offset.reset") == Some("latest");
+    let mut reader = Reader { latest, consumer, thread, readings: HashMap::new() };
     reader.run(topics, &coming);
 }
 
 /// The partitions that are this process's.
 struct Reader {
+    /// Whether a group that has committed nothing begins at the end.
+    latest: bool,
     consumer: Arc<BaseConsumer<Context>>,
     thread: Thread,
     readings: HashMap<Partition, Reading>,
@@ -267,8 +277,8 @@ struct Reading {
     /// What came before the queue was the partition's own.
     before: Vec<Message>,
     started: bool,
-    /// Where it was sought to, and from where it was fetched before that took effect.
-    from: Option<(i64, i64)>,
+    /// The offset of the last message.
+    last: i64,
 }
 
 impl Reader {
@@ -299,6 +309,11 @@ impl Reader {
             for (partition, reading) in &mut self.readings {
                 match reading.read() {
                     Ok(some) => moved |= some,
+                    Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage)) => {
+                        let reason = format!("messages of {partition} do not come in their order");
+                        self.consumer.context().fail(reason);
+                        return self.stop();
+                    }
                     Err(error) => tracing::warn!(%partition, "{error}"),
                 }
             }
@@ -369,7 +384,7 @@ impl Reader {
             let (output, chunks) = mpsc::channel(CHUNKS);
             let thread = self.thread.clone();
             inboxes.push((partition.clone(), Inbox::new(chunks, Arc::new(move || thread.unpark()))));
-            let reading = Reading { queue, output, before: Vec::new(), started: false, from: None };
+            let reading = Reading { queue, output, before: Vec::new(), started: false, last: -1 };
             self.readings.insert(partition, reading);
         }
         if !inboxes.is_empty() {
@@ -395,9 +410,11 @@ impl Reader {
             started.as_asked = first <= from && started.committed.is_some_and(|committed| from <= committed);
             if started.as_asked && started.committed != Some(from) {
                 reading.before.clear();
-                reading.from = started.committed.map(|committed| (from, committed));
                 self.consumer.seek(topic, index, Offset::Offset(from), ANSWER).map_err(wrong)?;
             }
+        }
+        if self.latest && from.is_none() {
+            note_end(&self.consumer, partition).map_err(wrong)?;
         }
         reading.started = true;
         Ok(started)
@@ -448,14 +465,12 @@ impl Reading {
                 None => break,
             }
         }
-        let mut messages = chunk.finish();
-        if let Some((from, fetched)) = self.from {
-            // What was fetched before the seek took effect comes first, and again after it.
-            let sought = messages.iter().position(|message| (from..fetched).contains(&message.offset));
-            messages.drain(..sought.unwrap_or(messages.len()));
-            if sought.is_some() {
-                self.from = None;
+        let messages = chunk.finish();
+        for message in &messages {
+            if message.offset <= self.last {
+                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage));
             }
+            self.last = message.offset;
         }
         let some = !messages.is_empty();
         if some {
@@ -463,6 +478,22 @@ impl Reading {
         }
         failed.map_or(Ok(some), Err)
     }
+}
+
+/// Begins at the end where nothing is committed, and commits that: what comes from now on is not passed over by a later start.
+fn note_end(consumer: &BaseConsumer<Context>, partition: &Partition) -> Result<(), KafkaError> {
+    let (topic, index) = (&*partition.topic, partition.index);
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, index);
+    let committed = consumer.committed_offsets(list, ANSWER)?;
+    if committed.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_))) {
+        return Ok(());
+    }
+    let (_, end) = consumer.fetch_watermarks(topic, index, ANSWER)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, index, Offset::Offset(end))?;
+    consumer.commit(&list, CommitMode::Sync)?;
+    consumer.seek(topic, index, Offset::Offset(end), ANSWER)
 }
 
 /// Messages that are copied into one buffer.

@@ -34,6 +34,7 @@ const PENDING: i64 = 20_000;
 const ASK: Duration = Duration::from_secs(1);
 
 struct Nats {
+    client: Client,
     partition: Partition,
     shared: Arc<Shared>,
     begin: Mutex<Option<oneshot::Sender<()>>>,
@@ -43,13 +44,13 @@ struct Nats {
 #[derive(Default)]
 struct Shared {
     /// What was brought and not acknowledged, in order.
-    pending: Mutex<VecDeque<(i64, Acker)>>,
+    pending: Mutex<VecDeque<(i64, Arc<Acker>)>>,
     lag: AtomicU64,
 }
 
 impl Shared {
     /// Nothing panics under the lock, so that a poisoned one is as good as any.
-    fn pending(&self) -> MutexGuard<'_, VecDeque<(i64, Acker)>> {
+    fn pending(&self) -> MutexGuard<'_, VecDeque<(i64, Arc<Acker>)>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,7 +102,7 @@ pub(crate) async fn open(
     let bring = bring(consumer.clone(), beginning, output, events, Arc::clone(&shared));
     let watch = watch(consumer, nats.ack_wait, Arc::clone(&shared));
     let tasks = [tokio::spawn(bring), tokio::spawn(watch)];
-    Ok((Arc::new(Nats { partition, shared, begin: Mutex::new(Some(begin)), tasks }), coming))
+    Ok((Arc::new(Nats { client, partition, shared, begin: Mutex::new(Some(begin)), tasks }), coming))
 }
 
 async fn consumer(nats: &NatsSource, client: &Client, name: &str) -> Result<PullConsumer, StreamError> {
@@ -117,10 +118,35 @@ async fn consumer(nats: &NatsSource, client: &Client, name: &str) -> Result<Pull
         max_ack_pending: PENDING,
         ..Default::default()
     };
-    stream
-        .get_or_create_consumer(&durable, config)
+    let consumer = stream
+        .get_or_create_consumer(&durable, config.clone())
         .await
-        .map_err(|error| StreamError::Source(format!("the consumer '{durable}' of JetStream: {error}")))
+        .map_err(|error| StreamError::Source(format!("the consumer '{durable}' of JetStream: {error}")))?;
+    let there = &consumer.cached_info().config;
+    let differs = |field: &str, said: String, there: String| {
+        let reason = format!(
+            "it is {said}, and the consumer '{durable}' has {there}: say that, or name another consumer"
+        );
+        StreamError::config(format!("source.nats.{field}"), reason)
+    };
+    if there.ack_policy != AckPolicy::Explicit {
+        return Err(differs(
+            "consumer",
+            "one that acknowledges each message".into(),
+            format!("{:?}", there.ack_policy),
+        ));
+    }
+    if there.ack_wait != config.ack_wait {
+        return Err(differs("ack_wait", format!("{:?}", config.ack_wait), format!("{:?}", there.ack_wait)));
+    }
+    if there.filter_subject != config.filter_subject {
+        return Err(differs(
+            "subject",
+            format!("'{}'", config.filter_subject),
+            format!("'{}'", there.filter_subject),
+        ));
+    }
+    Ok(consumer)
 }
 
 /// Moves messages into the partition's channel.
@@ -146,7 +172,7 @@ async fn bring(
         for message in ready {
             match message.map_err(|error| error.to_string()).and_then(read) {
                 Ok((message, acker)) => {
-                    shared.pending().push_back((message.offset, acker));
+                    shared.pending().push_back((message.offset, Arc::new(acker)));
                     chunk.push(message);
                 }
                 Err(error) => return drop(events.send(failed(error)).await),
@@ -187,13 +213,11 @@ async fn watch(mut consumer: PullConsumer, ack_wait: Duration, shared: Arc<Share
         tokio::time::sleep(ASK.min(ack_wait / 3)).await;
         if told.elapsed() >= ack_wait / 3 {
             told = tokio::time::Instant::now();
-            let in_hand = std::mem::take(&mut *shared.pending());
-            for (_, acker) in &in_hand {
+            let in_hand: Vec<Arc<Acker>> =
+                shared.pending().iter().map(|(_, acker)| Arc::clone(acker)).collect();
+            for acker in in_hand {
                 drop(acker.ack_with(AckKind::Progress).await);
             }
-            let mut pending = shared.pending();
-            let since = std::mem::replace(&mut *pending, in_hand);
-            pending.extend(since);
         }
         if let Ok(info) = consumer.info().await {
             shared.lag.store(info.num_pending + info.num_ack_pending as u64, Ordering::Relaxed);
@@ -213,15 +237,13 @@ impl Source for Nats {
     fn commit(&self, positions: Vec<(Partition, i64)>) -> BoxFuture<'_, Result<(), StreamError>> {
         Box::pin(async move {
             for (_, position) in positions {
-                let done: Vec<Acker> = {
-                    let mut pending = self.shared.pending();
-                    let done = pending.partition_point(|(offset, _)| *offset < position);
-                    let left = pending.split_off(done);
-                    std::mem::replace(&mut *pending, left).into_iter().map(|(_, acker)| acker).collect()
-                };
-                for acker in done {
+                loop {
+                    let next = self.shared.pending().front().cloned();
+                    let Some((offset, acker)) = next.filter(|(offset, _)| *offset < position) else { break };
                     let acked = acker.ack().await;
                     acked.map_err(|error| StreamError::Source(format!("NATS: {error}")))?;
+                    // Nobody else takes from its front.
+                    drop(self.shared.pending().pop_front_if(|(front, _)| *front == offset));
                 }
             }
             Ok(())
@@ -235,10 +257,14 @@ impl Source for Nats {
 
     fn release(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            // Whoever brings more stops first.
+            self.tasks.iter().for_each(JoinHandle::abort);
             let back = std::mem::take(&mut *self.shared.pending());
             for (_, acker) in back {
                 drop(acker.ack_with(AckKind::Nak(None)).await);
             }
+            // They, and acknowledgements before them, are on their way when the connection has them.
+            drop(self.client.flush().await);
         })
     }
 }

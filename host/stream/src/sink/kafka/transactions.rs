@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -49,6 +49,8 @@ struct Open {
     /// Where each partition is when it is committed.
     positions: HashMap<Partition, i64>,
     waiting: Vec<Waiting>,
+    /// How often partitions had been lost when it got its first record.
+    epoch: u64,
     /// Why no more can be taken.
     failed: Option<String>,
 }
@@ -87,7 +89,13 @@ impl Sink for Transactions {
             if let Some(reason) = &open.failed {
                 return Err(StreamError::Sink(reason.clone()));
             }
+            if open.waiting.is_empty() {
+                open.epoch = self.shared.group.epoch();
+            }
+            // Where this is given up in the middle, a part of it is in the transaction, which must not be committed then.
+            open.failed = Some("a message was sent in part".to_owned());
             let delivered = self.shared.sending.enqueue(&outgoing).await?;
+            open.failed = None;
             let position = open.positions.entry(outgoing.partition).or_default();
             *position = outgoing.position.max(*position);
             let (done, acked) = oneshot::channel();
@@ -121,30 +129,26 @@ async fn commit_all(shared: Arc<Shared>, every: Duration) {
             () = shared.hurry.notified() => {}
         }
         let mut open = shared.open.lock().await;
-        if open.waiting.is_empty() {
-            continue;
-        }
-        let Open { positions, waiting, .. } = std::mem::take(&mut *open);
-        match commit(&shared, positions, waiting).await {
-            Ok(()) => {}
-            Err(error) => {
-                let reason = format!("the transaction failed: {error}");
-                tracing::warn!("{reason}");
-                open.failed = Some(reason);
-                let of = Arc::clone(&shared.sending);
-                // What cannot be given up by us is by the brokers.
-                drop(blocking(move || of.producer.abort_transaction(ANSWER)).await);
-                return;
-            }
+        let outcome = match &open.failed {
+            Some(reason) => Err(StreamError::Sink(reason.clone())),
+            None if open.waiting.is_empty() => continue,
+            None => commit(&shared, std::mem::take(&mut *open)).await,
+        };
+        if let Err(error) = outcome {
+            let reason = format!("the transaction failed: {error}");
+            tracing::warn!("{reason}");
+            // Who waits is told by what it waits for being dropped.
+            *open = Open { failed: Some(reason), ..Open::default() };
+            let of = Arc::clone(&shared.sending);
+            // What cannot be given up by us is by the brokers.
+            drop(blocking(move || of.producer.abort_transaction(ANSWER)).await);
+            return;
         }
     }
 }
 
-async fn commit(
-    shared: &Arc<Shared>,
-    positions: HashMap<Partition, i64>,
-    waiting: Vec<Waiting>,
-) -> Result<(), StreamError> {
+async fn commit(shared: &Arc<Shared>, open: Open) -> Result<(), StreamError> {
+    let Open { positions, waiting, epoch, .. } = open;
     let of = Arc::clone(&shared.sending);
     blocking(move || of.producer.flush(ANSWER)).await?;
     let mut told = Vec::with_capacity(waiting.len());
@@ -167,6 +171,10 @@ async fn commit(
     blocking(move || {
         let producer = &of.sending.producer;
         let group = of.group.metadata().ok_or(KafkaError::Canceled)?;
+        // Read after that: a member is known anew only after it was told that it lost what it had.
+        if of.group.epoch() != epoch {
+            return Err(KafkaError::Canceled);
+        }
         again(|| producer.send_offsets_to_transaction(&list, &group, ANSWER))?;
         again(|| producer.commit_transaction(ANSWER))?;
         producer.begin_transaction()
@@ -184,7 +192,13 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StreamError> {
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|error| StreamError::Internal(error.to_string()))?;
-    done.map_err(|error| StreamError::Sink(error.to_string()))
+    done.map_err(|error| match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::Fenced) => StreamError::config(
+            "sink.kafka.transactional_id",
+            "another process has it: give each its own, and stop the other or this one",
+        ),
+        _ => StreamError::Sink(error.to_string()),
+    })
 }
 
 /// Does again what librdkafka says can be done again.

@@ -1,7 +1,7 @@
 //! What librdkafka tells its caller: rebalances, statistics, its log.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use super::super::{Behind, Event, Handed, Lag};
 use crate::StreamError;
 use crate::message::Partition;
 
+/// What the stream has besides, to tell that it has ended.
+const MORE: Duration = Duration::from_secs(1);
+
 /// What the consumer is created with.
 pub(crate) struct Context {
     events: mpsc::Sender<Event>,
@@ -22,6 +25,8 @@ pub(crate) struct Context {
     state: Mutex<State>,
     /// Nobody listens any more.
     leaving: AtomicBool,
+    /// How often partitions were lost, or given away with something in hand.
+    epoch: AtomicU64,
 }
 
 #[derive(Default)]
@@ -34,7 +39,13 @@ struct State {
 
 impl Context {
     pub(super) fn new(events: mpsc::Sender<Event>, handing: Duration) -> Self {
-        Self { events, handing, state: Mutex::default(), leaving: AtomicBool::new(false) }
+        Self {
+            events,
+            handing,
+            state: Mutex::default(),
+            leaving: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
+        }
     }
 
     /// What rebalances have taken and brought since it was asked last.
@@ -49,6 +60,10 @@ impl Context {
             behind: *behind,
         };
         self.lock().lag.iter().map(lag).collect()
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// Rebalances are nobody's concern from now on.
@@ -104,10 +119,14 @@ impl ConsumerContext for Context {
         }
         let (done, waiting) = std_mpsc::channel();
         let lost = consumer.assignment_lost();
+        if lost {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
         self.lock().revoked.extend(partitions.iter().cloned());
         self.tell(Event::Revoked { partitions, lost, done: Handed(done) });
         // Nothing is sent: it ends when `done` is dropped.
-        if waiting.recv_timeout(self.handing) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+        if waiting.recv_timeout(self.handing + MORE) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
             tracing::warn!("what was in hand of revoked partitions did not end in {:?}", self.handing);
         }
     }
