@@ -117,8 +117,8 @@ fn a_member_that_leaves_hands_its_partitions_over() {
     wait::until("the second has not all", || (owned(&second) == 4).then_some(()));
     cluster.send("flowers", (2000..4000).map(|id| Sent::new((id % 4) as i32, flower(id))));
     wait::until("answers are missing", || {
-        (account(&cluster.read("species", PARTITIONS, 4000)).len() == 4000).then_some(())
+        (account(&cluster.read("species", PARTITIONS, usize::MAX)).len() == 4000).then_some(())
     });
-    // Nothing was killed: what was handed over was committed.
-    assert_eq!(cluster.read("species", PARTITIONS, usize::MAX).len(), 4000);
+    // The second's last commit may come too late for this broker, which does not wait for it: some are answered twice then.
+    assert_eq!(second.stop(), 0);
 }
