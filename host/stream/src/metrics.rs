@@ -69,40 +69,40 @@ impl Metrics {
         )
         .buckets(exponential_buckets(0.005, 2.0, 16)?);
         Ok(Self(Arc::new(Families {
-            read: counter("vespid_stream_read_total", "Messages that were read.", &["stream"])?,
-            answered: counter("vespid_stream_answered_total", "Messages that were answered.", &["stream"])?,
+            read: counter("vespid_stream_read", "Messages that were read.", &["stream"])?,
+            answered: counter("vespid_stream_answered", "Messages that were answered.", &["stream"])?,
             committed: counter(
-                "vespid_stream_committed_total",
+                "vespid_stream_committed",
                 "Messages that are done with: their offsets are committed.",
                 &["stream"],
             )?,
             dead_letters: counter(
-                "vespid_stream_dead_letters_total",
+                "vespid_stream_dead_letters",
                 "Messages that failed and went where failed messages go.",
                 &["stream", "class"],
             )?,
             skipped: counter(
-                "vespid_stream_skipped_total",
+                "vespid_stream_skipped",
                 "Messages that failed and were skipped.",
                 &["stream", "class"],
             )?,
             retries: counter(
-                "vespid_stream_retries_total",
+                "vespid_stream_retries",
                 "Calls that were made again because the model was away.",
                 &["stream"],
             )?,
             rebalances: counter(
-                "vespid_stream_rebalances_total",
+                "vespid_stream_rebalances",
                 "Times that partitions were brought or taken.",
                 &["stream"],
             )?,
             restarts: counter(
-                "vespid_stream_restarts_total",
+                "vespid_stream_restarts",
                 "Times that the stream was begun anew after a failure.",
                 &["stream"],
             )?,
             sessions_reset: counter(
-                "vespid_stream_sessions_reset_total",
+                "vespid_stream_sessions_reset",
                 "Keys that went on without the state that they had.",
                 &["stream"],
             )?,

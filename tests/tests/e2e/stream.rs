@@ -116,7 +116,7 @@ impl Stream {
     /// Waits until nothing is left to do, and so many messages are done.
     fn wait_for(&self, name: &str, committed: u64) {
         wait::until("the stream does not catch up", || {
-            let done = self.metric(&format!("vespid_stream_committed_total{{stream=\"{name}\"}}"));
+            let done = self.metric(&format!("vespid_stream_committed{{stream=\"{name}\"}}"));
             (done >= committed as f64).then_some(())
         });
     }

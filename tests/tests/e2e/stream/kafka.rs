@@ -89,7 +89,7 @@ fn a_stream_is_paused_resumed_and_told_of() {
     });
     assert_eq!(lag["partitions"].as_array().unwrap().len(), 4);
     assert_eq!(stream.metric("vespid_stream_lag{partition=\"0\",stream=\"iris\",topic=\"flowers\"}"), 20.0);
-    assert_eq!(stream.metric("vespid_stream_committed_total{stream=\"iris\"}"), 100.0);
+    assert_eq!(stream.metric("vespid_stream_committed{stream=\"iris\"}"), 100.0);
     let resumed = stream.ask("POST", "/v2/streams/iris/resume").json();
     assert_eq!(resumed["paused"], json!(false));
     stream.wait_for("iris", 180);

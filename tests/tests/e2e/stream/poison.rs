@@ -58,8 +58,8 @@ fn what_cannot_be_read_or_is_refused_goes_where_failed_messages_go() {
         assert!(header("vespid-error").contains(reason), "{}", header("vespid-error"));
     }
     assert_eq!(header(&failed[5], "vespid-error").unwrap(), "the message has no value");
-    assert_eq!(stream.metric("vespid_stream_dead_letters_total{class=\"decode\",stream=\"iris\"}"), 3.0);
-    assert_eq!(stream.metric("vespid_stream_dead_letters_total{class=\"refused\",stream=\"iris\"}"), 3.0);
+    assert_eq!(stream.metric("vespid_stream_dead_letters{class=\"decode\",stream=\"iris\"}"), 3.0);
+    assert_eq!(stream.metric("vespid_stream_dead_letters{class=\"refused\",stream=\"iris\"}"), 3.0);
 }
 
 /// The plugin traps over what is negative, and runs for ever over a thousand; a call may take half a second.
@@ -139,7 +139,7 @@ fn a_stream_stops_before_a_message_or_skips_it_as_it_is_told() {
     let config = desk.stream("iris", &spec(json!({"decode": "skip"})));
     let stream = desk.start(&config);
     wait::until("the message is not skipped", || {
-        (stream.metric("vespid_stream_skipped_total{class=\"decode\",stream=\"iris\"}") == 1.0).then_some(())
+        (stream.metric("vespid_stream_skipped{class=\"decode\",stream=\"iris\"}") == 1.0).then_some(())
     });
     wait::until("answers are missing", || (account(&cluster.read("species", 1, 9)).len() == 2).then_some(()));
     assert!(stream.log().contains("skipped: it is not one JSON object"), "{}", stream.log());

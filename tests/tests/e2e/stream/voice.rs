@@ -186,6 +186,6 @@ fn the_state_of_keys_moves_with_their_partitions() {
         assert!(told.contains(&"start".to_owned()) && told.contains(&"resumed".to_owned()), "{told:?}");
         assert!(!told.contains(&"reset".to_owned()), "{told:?}");
     }
-    assert_eq!(fourth.metric("vespid_stream_sessions_reset_total{stream=\"voice\"}"), 0.0);
+    assert_eq!(fourth.metric("vespid_stream_sessions_reset{stream=\"voice\"}"), 0.0);
     assert_eq!(fourth.stop(), 0);
 }
