@@ -40,7 +40,7 @@ impl Default for State {
 impl State {
     /// Takes a piece of the recording.
     pub(crate) fn add(&mut self, audio: &[u8]) -> Result<()> {
-        if audio.len() % 2 != 0 {
+        if !audio.len().is_multiple_of(2) {
             let message =
                 format!("audio has {} bytes: a sample has two, and a piece whole samples", audio.len());
             return Err(Error::invalid(message));
