@@ -1,33 +1,27 @@
-"""Makes flowers, as JSON: produce.py COUNT [BROKERS]. Without brokers they are lines of standard output.
-
-With brokers they go to the topic iris-flowers; topics that are missing are made. That wants confluent-kafka.
-"""
+"""Writes so many flowers to standard output, or to the topic `flowers` of a broker: produce.py COUNT [BROKER]"""
 
 import json
 import random
 import sys
 
-MEANS = {"sepal_length": 5.84, "sepal_width": 3.06, "petal_length": 3.76, "petal_width": 1.20}
+count, brokers = int(sys.argv[1]), sys.argv[2:]
+chosen = random.Random(7)
 
 
-def flowers(count: int):
+def flower(number):
+    ranges = {"sepal_length": (4, 8), "sepal_width": (2, 4.5), "petal_length": (1, 7), "petal_width": (0.1, 2.5)}
+    values = {name: round(chosen.uniform(*ends), 1) for name, ends in ranges.items()}
+    return json.dumps({"id": number, **values})
+
+
+if not brokers:
     for number in range(count):
-        flower = {name: round(max(0.1, random.gauss(mean, mean / 4)), 1) for name, mean in MEANS.items()}
-        yield {"id": number, "place": random.choice(["Gaspe", "Innsbruck", "Kyoto"]), **flower}
+        print(flower(number))
+else:
+    from confluent_kafka import Producer
 
-
-def send(count: int, brokers: str) -> None:
-    from topics import create, producer
-
-    create(brokers, ["iris-flowers", "iris-species", "iris-failed"])
-    with producer(brokers) as send:
-        for flower in flowers(count):
-            send("iris-flowers", json.dumps(flower), key=flower["place"])
-
-
-if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        send(int(sys.argv[1]), sys.argv[2])
-    else:
-        for flower in flowers(int(sys.argv[1])):
-            print(json.dumps(flower))
+    producer = Producer({"bootstrap.servers": brokers[0], "queue.buffering.max.messages": 1_000_000})
+    for number in range(count):
+        producer.produce("flowers", flower(number), key=str(number % 100))
+        producer.poll(0)
+    producer.flush()

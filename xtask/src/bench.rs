@@ -28,6 +28,8 @@ pub(crate) enum Bench {
     Density,
     /// Jobs over files beside a loop in Python; wants --python, or VESPID_BENCH_PYTHON.
     Batch,
+    /// Streams beside the same loop without a model, and a Python consumer; wants --python, or VESPID_BENCH_PYTHON.
+    Stream,
     /// A graphics processor beside the processor: put together here, run on a machine that has one.
     Gpu,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Bench {
             Self::Protocols => "protocols",
             Self::Density => "density",
             Self::Batch => "batch",
+            Self::Stream => "stream",
             Self::Gpu => "gpu",
         })
     }
@@ -54,9 +57,9 @@ pub(crate) fn contained(cx: &Context, name: &str, arguments: &[OsString]) -> Res
     ui::run_inherited(bench)
 }
 
-/// Runs the bench of that name, `inference`, `density` or `batch`, with a server built as it is shipped but for link-time optimisation.
+/// Runs the bench of that name, `inference`, `density`, `batch` or `stream`, with a server built as it is shipped but for link-time optimisation.
 pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> Result<()> {
-    setup::run(cx, &[Part::Onnxruntime])?;
+    setup::run(cx, &[Part::Onnxruntime, Part::Brokers])?;
     let packages = built_packages(cx)?;
     let Built { vespid, bench } = built_bench(cx, name)?;
     let mut bench = cx.command(bench);
@@ -66,7 +69,8 @@ pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> R
         .env("CARGO_MANIFEST_DIR", cx.root().join("tests"))
         .env("VESPID_BIN", vespid)
         .env("VESPID_PACKAGES", packages)
-        .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx));
+        .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
+        .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx));
     ui::run_inherited(bench)
 }
 

@@ -116,6 +116,7 @@ fn run(task: Task) -> Result<()> {
             (Bench::Inference, None) => bench::with_server(&cx, "inference", &arguments),
             (Bench::Density, None) => bench::with_server(&cx, "density", &arguments),
             (Bench::Batch, None) => bench::with_server(&cx, "batch", &arguments),
+            (Bench::Stream, None) => bench::with_server(&cx, "stream", &arguments),
             (Bench::Overhead, None) => bench::contained(&cx, "overhead", &arguments),
             (Bench::Protocols, None) => bench::contained(&cx, "protocols", &arguments),
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),

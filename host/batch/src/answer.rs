@@ -239,7 +239,7 @@ impl Answerer {
         if self.limit.fetch_min(less, Ordering::Relaxed) > less {
             tracing::warn!(
                 "a call of {rows} rows failed ({}: {}) where each row alone did not: calls have {less} rows from here on; \
-                 rows_per_call sets it",
+                 rows_per_call, or a stream's max_rows, sets it",
                 error.code(),
                 error.message()
             );

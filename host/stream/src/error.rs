@@ -77,6 +77,7 @@ impl From<BatchError> for StreamError {
             BatchError::Job { field, reason } => Self::Config { field, reason },
             BatchError::Model(error) => Self::Model(error),
             BatchError::Data(error) => Self::Snapshots(error),
+            BatchError::Place(error) => Self::config("sessions.snapshots", error.to_string()),
             error => Self::Internal(error.to_string()),
         }
     }

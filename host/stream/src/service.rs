@@ -39,8 +39,8 @@ struct Running {
 pub struct Behind {
     /// The stream.
     pub name: String,
-    /// Messages that are there and not committed, of all partitions of this process.
-    pub lag: u64,
+    /// Messages that are there and not committed, of all partitions of this process; none where it is not known of all of them.
+    pub lag: Option<u64>,
     /// The partitions that are this process's.
     pub partitions: Vec<PartitionStatus>,
 }

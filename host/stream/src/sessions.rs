@@ -211,7 +211,6 @@ impl Sessions {
         let asked = Asked { known: &known, model: &model, key, message, rows: &decoded.batch };
         let outcome = asker.held(|| self.ask(&asked, &begin)).await?;
         self.end(key, message, &model, &id);
-        // What is said to be in progress is so no more.
         let silent = message.offset < self.silent.load(Ordering::Relaxed);
         let told = match begin {
             Begin::Goes => None,
@@ -226,10 +225,9 @@ impl Sessions {
             return Ok(None);
         }
         let outcome = match outcome {
-            Ok(payload) if max_bytes.is_some_and(|max| payload.len() > max) => Err(Failure::encode(format!(
-                "the answer has {} bytes, and the sink takes fewer",
-                payload.len()
-            ))),
+            Ok(payload) if max_bytes.is_some_and(|max| payload.len() + message.overhead() > max) => Err(
+                Failure::encode(format!("the answer has {} bytes, and the sink takes fewer", payload.len())),
+            ),
             outcome => outcome,
         };
         match outcome {

@@ -57,8 +57,8 @@ pub struct Status {
     /// Why it waits, or has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Messages that are there and not committed, of all partitions of this process.
-    pub lag: u64,
+    /// Messages that are there and not committed, of all partitions of this process; none where it is not known of all of them.
+    pub lag: Option<u64>,
     /// Keys that have an instance.
     pub sessions: u64,
     /// The partitions that are this process's.
@@ -118,7 +118,7 @@ impl Told {
             state,
             paused: inner.paused,
             reason: inner.reason.clone(),
-            lag: inner.partitions.values().filter_map(|(_, lag)| *lag).sum(),
+            lag: inner.partitions.values().map(|(_, lag)| *lag).sum(),
             sessions: inner.sessions,
             partitions: inner.partitions.iter().map(partition).collect(),
         }

@@ -7,25 +7,25 @@
 //! allocation for those of a chunk.
 
 mod context;
+mod reading;
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use self::context::Context;
-use super::{CHUNK_BYTES, CHUNK_MESSAGES, CHUNKS, Chunk, Event, Inbox, Lag, Source, SourceOptions, Started};
+use self::reading::{Copying, Reading};
+use super::{CHUNKS, Event, Inbox, Lag, Source, SourceOptions, Started};
 use crate::StreamError;
-use crate::message::{Header, Message, Partition};
+use crate::message::Partition;
 use crate::spec::{KafkaSource, Start, Value};
 
 /// What the stream sets itself, and where that is said.
@@ -270,17 +270,6 @@ struct Reader {
     readings: HashMap<Partition, Reading>,
 }
 
-/// One of them.
-struct Reading {
-    queue: PartitionQueue<Context>,
-    output: mpsc::Sender<Chunk>,
-    /// What came before the queue was the partition's own.
-    before: Vec<Message>,
-    started: bool,
-    /// The offset of the last message.
-    last: i64,
-}
-
 impl Reader {
     fn run(&mut self, topics: &[String], commands: &std_mpsc::Receiver<Command>) {
         loop {
@@ -446,40 +435,6 @@ impl Reader {
     }
 }
 
-impl Reading {
-    /// Moves messages while there is room; whether there were some.
-    fn read(&mut self) -> Result<bool, KafkaError> {
-        if !self.started {
-            return Ok(false);
-        }
-        let Ok(room) = self.output.try_reserve() else { return Ok(false) };
-        let mut chunk = Copying { messages: std::mem::take(&mut self.before), ..Copying::default() };
-        let mut failed = None;
-        while !chunk.is_full() {
-            match self.queue.poll(Duration::ZERO) {
-                Some(Ok(message)) => chunk.add(&message),
-                Some(Err(error)) => {
-                    failed = Some(error);
-                    break;
-                }
-                None => break,
-            }
-        }
-        let messages = chunk.finish();
-        for message in &messages {
-            if message.offset <= self.last {
-                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage));
-            }
-            self.last = message.offset;
-        }
-        let some = !messages.is_empty();
-        if some {
-            room.send(messages);
-        }
-        failed.map_or(Ok(some), Err)
-    }
-}
-
 /// Begins at the end where nothing is committed, and commits that: what comes from now on is not passed over by a later start.
 fn note_end(consumer: &BaseConsumer<Context>, partition: &Partition) -> Result<(), KafkaError> {
     let (topic, index) = (&*partition.topic, partition.index);
@@ -494,55 +449,4 @@ fn note_end(consumer: &BaseConsumer<Context>, partition: &Partition) -> Result<(
     list.add_partition_offset(topic, index, Offset::Offset(end))?;
     consumer.commit(&list, CommitMode::Sync)?;
     consumer.seek(topic, index, Offset::Offset(end), ANSWER)
-}
-
-/// Messages that are copied into one buffer.
-#[derive(Default)]
-struct Copying {
-    bytes: BytesMut,
-    messages: Vec<Message>,
-    /// Of the messages that are in `bytes`: the lengths of key and payload.
-    lengths: Vec<(Option<usize>, Option<usize>)>,
-}
-
-impl Copying {
-    fn is_full(&self) -> bool {
-        self.messages.len() >= CHUNK_MESSAGES || self.bytes.len() >= CHUNK_BYTES
-    }
-
-    fn add(&mut self, message: &BorrowedMessage<'_>) {
-        let mut copy = |bytes: Option<&[u8]>| {
-            bytes.map(|bytes| {
-                self.bytes.extend_from_slice(bytes);
-                bytes.len()
-            })
-        };
-        self.lengths.push((copy(message.key()), copy(message.payload())));
-        let headers = message.headers().map(|headers| {
-            let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-                name: header.key.into(),
-                value: header.value.map(Bytes::copy_from_slice),
-            };
-            headers.iter().map(header).collect()
-        });
-        self.messages.push(Message {
-            offset: message.offset(),
-            id: message.offset(),
-            timestamp: message.timestamp().to_millis(),
-            key: None,
-            payload: None,
-            headers: headers.unwrap_or_default(),
-        });
-    }
-
-    fn finish(mut self) -> Vec<Message> {
-        let mut bytes = self.bytes.freeze();
-        // Those before came with their bytes.
-        let first = self.messages.len() - self.lengths.len();
-        for (message, (key, payload)) in self.messages.iter_mut().skip(first).zip(self.lengths) {
-            message.key = key.map(|length| bytes.split_to(length));
-            message.payload = payload.map(|length| bytes.split_to(length));
-        }
-        self.messages
-    }
 }

@@ -91,7 +91,7 @@ fn shaken(kafka: &mut Kafka, desk: &Desk, count: usize, restarts: bool, more: &V
             let lost = members
                 .iter()
                 .flatten()
-                .map(|member| member.status("iris")["lag"].as_u64().unwrap())
+                .map(|member| member.status("iris")["lag"].as_u64().unwrap_or_default())
                 .sum::<u64>();
             eprintln!(
                 "{count} messages, {} answers, {} of them duplicates, lag {lost}",
