@@ -144,13 +144,7 @@ fn other_protocols() -> Router<Api> {
 
 /// The routes of the admin port: for probes, for what collects metrics, and for who looks after streams.
 pub fn admin_router(api: Api) -> Router {
-    let routes = health()
-        .route("/metrics", get(metrics::metrics))
-        .route("/v2/streams", get(streams::list))
-        .route("/v2/streams/{stream}", get(streams::get))
-        .route("/v2/streams/{stream}/lag", get(streams::lag))
-        .route("/v2/streams/{stream}/pause", post(streams::pause))
-        .route("/v2/streams/{stream}/resume", post(streams::resume));
+    let routes = health().route("/metrics", get(metrics::metrics)).merge(streams::routes());
     finish(routes, api)
 }
 

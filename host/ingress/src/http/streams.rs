@@ -1,7 +1,8 @@
 //! The streams of this process: told of, paused, resumed.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde::Serialize;
 use vespid_stream::{Behind, Status, Streams};
 use vespid_types::{Error, ErrorCode};
@@ -11,8 +12,18 @@ use super::error::Failure;
 
 /// All of them.
 #[derive(Serialize)]
-pub(super) struct Listed {
+struct Listed {
     streams: Vec<Status>,
+}
+
+/// The routes of streams.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v2/streams", get(list))
+        .route("/v2/streams/{stream}", get(one))
+        .route("/v2/streams/{stream}/lag", get(lag))
+        .route("/v2/streams/{stream}/pause", post(pause))
+        .route("/v2/streams/{stream}/resume", post(resume))
 }
 
 fn streams(api: &Api) -> Result<&Streams, Failure> {
@@ -23,25 +34,22 @@ fn streams(api: &Api) -> Result<&Streams, Failure> {
     api.streams.as_ref().ok_or_else(none)
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Listed>, Failure> {
+async fn list(State(api): State<Api>) -> Result<Json<Listed>, Failure> {
     Ok(Json(Listed { streams: streams(&api)?.list() }))
 }
 
-pub(super) async fn get(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
+async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
     Ok(Json(streams(&api)?.status(&name)?))
 }
 
-pub(super) async fn lag(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Behind>, Failure> {
+async fn lag(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Behind>, Failure> {
     Ok(Json(streams(&api)?.lag(&name)?))
 }
 
-pub(super) async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
+async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
     Ok(Json(streams(&api)?.pause(&name, true)?))
 }
 
-pub(super) async fn resume(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-) -> Result<Json<Status>, Failure> {
+async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
     Ok(Json(streams(&api)?.pause(&name, false)?))
 }
