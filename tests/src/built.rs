@@ -40,6 +40,18 @@ pub fn registry() -> PathBuf {
     named("VESPID_REGISTRY_BIN")
 }
 
+/// The broker that speaks Kafka's protocol.
+#[must_use]
+pub fn kafka() -> PathBuf {
+    named("VESPID_KAFKA_BIN")
+}
+
+/// The program of NATS.
+#[must_use]
+pub fn nats() -> PathBuf {
+    named("VESPID_NATS_BIN")
+}
+
 /// Cosign, about to do something.
 #[must_use]
 pub fn cosign() -> Command {

@@ -19,7 +19,7 @@ use vespid_serving::Predictor;
 use vespid_types::{Error, ErrorCode, ModelRef, Priority, Request, Sequence};
 
 use crate::BatchError;
-use crate::mapping::{Call, Mapping};
+use crate::mapping::{Call, Fault, Mapping};
 use crate::patience::growing;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -106,12 +106,6 @@ impl Answerer {
         Self { predictor, model, mapping, priority, patience, room, limit }
     }
 
-    /// How columns become tensors, and tensors columns.
-    #[must_use]
-    pub fn mapping(&self) -> &Mapping {
-        &self.mapping
-    }
-
     /// Answers the rows of a batch that has the columns of the mapping.
     ///
     /// # Errors
@@ -124,11 +118,7 @@ impl Answerer {
             let length = limit.min(batch.num_rows() - start);
             let piece = batch.slice(start, length);
             let (answers, failed) = self.piece(&piece).await?;
-            faults.extend(failed.into_iter().map(|(row, column, error)| RowFault {
-                row: start + row,
-                column,
-                error,
-            }));
+            faults.extend(failed.into_iter().map(|fault| RowFault { row: start + fault.row, ..fault }));
             written.push(self.mapping.rows(&piece, answers).map_err(defect)?);
             start += length;
         }
@@ -145,13 +135,7 @@ impl Answerer {
     /// # Errors
     /// As [`Answerer::ask`].
     pub async fn ask_in(&self, batch: &RecordBatch, sequence: Sequence) -> Result<Answers, BatchError> {
-        let (calls, faults) = self.mapping.calls(batch).map_err(defect)?;
-        let told = |fault: crate::mapping::Fault| RowFault {
-            row: fault.row,
-            column: Some(fault.column),
-            error: Error::invalid(fault.message),
-        };
-        let mut faults: Vec<RowFault> = faults.into_iter().map(told).collect();
+        let (calls, mut faults) = self.calls(batch)?;
         let mut answers = Vec::new();
         for call in calls {
             match self.call(call, Some(&sequence)).await? {
@@ -195,16 +179,24 @@ impl Answerer {
         answers.iter().all(|(_, outcome)| outcome.is_ok())
     }
 
-    async fn piece(&self, batch: &RecordBatch) -> Result<(Vec<Outputs>, Vec<Fault>), BatchError> {
+    /// The calls that rows make, and the rows that make none.
+    fn calls(&self, batch: &RecordBatch) -> Result<(Vec<Call>, Vec<RowFault>), BatchError> {
         let (calls, faults) = self.mapping.calls(batch).map_err(defect)?;
-        let told =
-            |fault: crate::mapping::Fault| (fault.row, Some(fault.column), Error::invalid(fault.message));
-        let mut faults: Vec<Fault> = faults.into_iter().map(told).collect();
+        let told = |fault: Fault| RowFault {
+            row: fault.row,
+            column: Some(fault.column),
+            error: Error::invalid(fault.message),
+        };
+        Ok((calls, faults.into_iter().map(told).collect()))
+    }
+
+    async fn piece(&self, batch: &RecordBatch) -> Result<(Vec<Outputs>, Vec<RowFault>), BatchError> {
+        let (calls, mut faults) = self.calls(batch)?;
         let mut answers = Vec::with_capacity(calls.len());
         for (rows, outcome) in try_join_all(calls.into_iter().map(|call| self.call(call, None))).await? {
             match (outcome, &rows[..]) {
                 (Ok(columns), _) => answers.push((rows, columns)),
-                (Err(error), [row]) => faults.push((*row as usize, None, error)),
+                (Err(error), [row]) => faults.push(RowFault { row: *row as usize, column: None, error }),
                 (Err(error), _) => {
                     let (alone, failed) = self.one_by_one(batch, &rows).await?;
                     if failed.is_empty() {
@@ -222,13 +214,17 @@ impl Answerer {
         &self,
         batch: &RecordBatch,
         rows: &[u32],
-    ) -> Result<(Vec<Outputs>, Vec<Fault>), BatchError> {
+    ) -> Result<(Vec<Outputs>, Vec<RowFault>), BatchError> {
         let calls = self.mapping.single(batch, rows).map_err(defect)?;
         let (mut answers, mut faults) = (Vec::with_capacity(calls.len()), Vec::new());
         for (rows, outcome) in try_join_all(calls.into_iter().map(|call| self.call(call, None))).await? {
             match outcome {
                 Ok(columns) => answers.push((rows, columns)),
-                Err(error) => faults.extend(rows.into_iter().map(|row| (row as usize, None, error.clone()))),
+                Err(error) => faults.extend(rows.into_iter().map(|row| RowFault {
+                    row: row as usize,
+                    column: None,
+                    error: error.clone(),
+                })),
             }
         }
         Ok((answers, faults))
@@ -284,9 +280,6 @@ impl Answerer {
         }
     }
 }
-
-/// A row of the piece, the column where it is one, and what is wrong.
-type Fault = (usize, Option<String>, Error);
 
 fn defect(error: impl std::fmt::Display) -> BatchError {
     BatchError::Internal(format!("columns and tensors do not fit: {error}"))

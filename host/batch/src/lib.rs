@@ -18,6 +18,7 @@ mod probe;
 mod progress;
 mod run;
 mod service;
+mod spawned;
 mod spec;
 
 pub use answer::{Answerer, AnswererOptions, Answers, RowFault};
@@ -30,4 +31,5 @@ pub use plan::ModelIdentity;
 pub use progress::{Counts, Progress};
 pub use run::{Outcome, Report, RunOptions, Worker, run};
 pub use service::{Batch, BatchId, Jobs, JobsOptions, Problem, Problems, RequestCounts, Roots, Status, Told};
+pub use spawned::Spawned;
 pub use spec::{InputSpec, JobSpec, Keep, KeepWord, MaxErrors, OneOrMore, OutputSpec};

@@ -3,9 +3,7 @@
 //! Contract: the part's file appears when all of its rows are answered or told, and its record and its errors are there before it.
 //! Nothing of it appears otherwise. Memory: [`AHEAD`] batches read, `calls` being answered, and what the writer holds.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
@@ -13,7 +11,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use vespid_dataset::{DataError, Format, Lease, LeaseOptions, Rows, Taken, Wanted, Writer, WriterOptions};
 
 use crate::BatchError;
@@ -21,6 +18,7 @@ use crate::answer::{Answered, Answerer, FailedRow};
 use crate::patience::patiently;
 use crate::plan::Plan;
 use crate::progress::{PartRecord, Progress};
+use crate::spawned::Spawned;
 
 /// Batches that are read before they are asked for.
 const AHEAD: usize = 2;
@@ -139,20 +137,20 @@ impl Work {
         };
         let mut rows = plan.dataset.read(planned, wanted);
         let (send, receive) = mpsc::channel::<Result<Rows, DataError>>(AHEAD);
-        let reader = Spawned(tokio::spawn(async move {
+        let reader = Spawned::new(async move {
             while let Some(rows) = rows.next().await {
                 if send.send(rows).await.is_err() {
                     break;
                 }
             }
-        }));
+        });
         let read = futures_util::stream::unfold((receive, reader), |(mut receive, reader)| async move {
             receive.recv().await.map(|rows| (rows, (receive, reader)))
         });
         let answerer = Arc::clone(&self.answerer);
         let answered = read.map(move |rows| {
             let answerer = Arc::clone(&answerer);
-            let answer = Spawned(tokio::spawn(async move { answerer.answer(rows?).await }));
+            let answer = Spawned::new(async move { answerer.answer(rows?).await });
             async move { answer.await.unwrap_or_else(|error| Err(BatchError::Internal(error.to_string()))) }
         });
         Ok(answered.buffered(self.calls).boxed())
@@ -274,21 +272,4 @@ fn batch_of_errors(failed: &[FailedRow]) -> Result<RecordBatch, arrow::error::Ar
             text(|failed| &failed.message),
         ],
     )
-}
-
-/// A task that ends when nobody waits for it.
-struct Spawned<T>(JoinHandle<T>);
-
-impl<T> Future for Spawned<T> {
-    type Output = Result<T, tokio::task::JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl<T> Drop for Spawned<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

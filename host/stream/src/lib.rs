@@ -25,7 +25,7 @@ mod worker;
 
 pub use error::StreamError;
 pub use metrics::Metrics;
-pub use service::{Behind, Streams};
+pub use service::Streams;
 pub use spec::{
     Action, Codec, FileSink, FileSource, KafkaSink, KafkaSource, NatsSink, NatsSource, OnError, Order,
     SessionSpec, SinkKind, SinkSpec, SourceKind, SourceSpec, Start, StreamSpec, Value,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use vespid_batch::Spawned;
 use vespid_types::ErrorCode;
 
 use crate::StreamError;
@@ -114,7 +114,7 @@ impl Pipeline {
     fn handle(&self, messages: Vec<Message>) -> impl Future<Output = Result<Handled, StreamError>> + use<> {
         let (work, partition, sessions) =
             (Arc::clone(&self.work), self.partition.clone(), self.sessions.clone());
-        let task = Spawned(tokio::spawn(async move {
+        let task = Spawned::new(async move {
             work.asker.counters.rows.observe(messages.len() as f64);
             let max_bytes = work.sink.max_bytes();
             let records = match sessions {
@@ -122,7 +122,7 @@ impl Pipeline {
                 None => work.asker.records(&partition, &messages, max_bytes).await?,
             };
             Ok(Handled { messages, records })
-        }));
+        });
         async move { task.await.unwrap_or_else(|error| Err(StreamError::Internal(error.to_string()))) }
     }
 
@@ -251,25 +251,5 @@ impl Gather {
         self.waiting.extend(self.inbox.close());
         tracker.returned(&self.waiting);
         self.waiting.clear();
-    }
-}
-
-/// A task that ends when nobody waits for it.
-struct Spawned<T>(JoinHandle<T>);
-
-impl<T> Future for Spawned<T> {
-    type Output = Result<T, tokio::task::JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl<T> Drop for Spawned<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

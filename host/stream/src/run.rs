@@ -25,7 +25,7 @@ use crate::metrics::Counters;
 use crate::pipeline::{Control, Work};
 use crate::sessions::Sessions;
 use crate::sink::{self, Sink};
-use crate::source::{self, Event, Inbox, Source, SourceOptions};
+use crate::source::{self, Event, Inbox, Source};
 use crate::spec::StreamSpec;
 use crate::status::{State, Told};
 use crate::tracker::Tracker;
@@ -103,7 +103,7 @@ impl Stream {
         );
         let opening = async {
             asker.check().await?;
-            let (source, events) = source::open(SourceOptions { spec, handing: spec.drain }).await?;
+            let (source, events) = source::open(spec).await?;
             let sink = sink::open(spec, &source).await?;
             source.join().await?;
             Ok::<_, StreamError>((source, events, sink))
@@ -188,7 +188,7 @@ impl Run<'_> {
                 event = events.recv(), if !over => match event {
                     Some(Event::Assigned(partitions)) => self.assigned(partitions)?,
                     Some(Event::Revoked { partitions, lost, done }) => {
-                        self.revoked(&partitions, lost).await?;
+                        self.revoked(&partitions, lost).await;
                         drop(done);
                     }
                     Some(Event::Ended) => over = true,
@@ -211,7 +211,8 @@ impl Run<'_> {
                     let wish = if changed.is_err() { Wish::Stop } else { *wish.borrow_and_update() };
                     self.control = control_of(wish);
                     if wish == Wish::Stop {
-                        return self.stop(events).await;
+                        self.stop(events).await;
+                        return Ok(());
                     }
                     self.stream.told.pause(wish == Wish::Pause);
                     for working in self.workers.values() {
@@ -220,7 +221,7 @@ impl Run<'_> {
                 }
             }
             if over {
-                self.revoked(&std::mem::take(&mut through), false).await?;
+                self.revoked(&std::mem::take(&mut through), false).await;
                 if self.workers.is_empty() {
                     return Ok(());
                 }
@@ -269,9 +270,9 @@ impl Run<'_> {
     }
 
     /// Finishes what is in hand of these partitions, and commits it.
-    async fn revoked(&mut self, partitions: &[Partition], lost: bool) -> Result<(), StreamError> {
+    async fn revoked(&mut self, partitions: &[Partition], lost: bool) {
         if partitions.is_empty() {
-            return Ok(());
+            return;
         }
         self.stream.counters.rebalances.inc();
         if !lost {
@@ -281,7 +282,6 @@ impl Run<'_> {
             self.workers.remove(partition);
             self.stream.told.revoked(partition);
         }
-        Ok(())
     }
 
     async fn finish(&mut self, partitions: &[Partition]) {
@@ -364,14 +364,13 @@ impl Run<'_> {
         self.stream.told.committed(positions);
     }
 
-    async fn stop(mut self, events: mpsc::Receiver<Event>) -> Result<(), StreamError> {
+    async fn stop(mut self, events: mpsc::Receiver<Event>) {
         let partitions: Vec<Partition> = self.workers.keys().cloned().collect();
         self.finish(&partitions).await;
         self.workers.clear();
         // A rebalance that is on its way need not wait for what nobody does any more.
         drop(events);
         release(&*self.source).await;
-        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vespid_serving::Predictor;
@@ -17,7 +16,7 @@ use vespid_types::{Error, ErrorCode, ModelRef, Result};
 use crate::metrics::Metrics;
 use crate::run::{Stream, Wish};
 use crate::spec::StreamSpec;
-use crate::status::{PartitionStatus, Status, Told};
+use crate::status::{Status, Told};
 use crate::{State, StreamError};
 
 /// What may be left when streams have to end: they drain by themselves within their own limits.
@@ -32,17 +31,6 @@ struct Running {
     wish: watch::Sender<Wish>,
     drain: Duration,
     task: tokio::sync::Mutex<Option<JoinHandle<std::result::Result<(), StreamError>>>>,
-}
-
-/// How far a stream is behind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Behind {
-    /// The stream.
-    pub name: String,
-    /// Messages that are there and not committed, of all partitions of this process; none where it is not known of all of them.
-    pub lag: Option<u64>,
-    /// The partitions that are this process's.
-    pub partitions: Vec<PartitionStatus>,
 }
 
 impl Streams {
@@ -92,15 +80,6 @@ impl Streams {
     /// `NOT_FOUND`.
     pub fn status(&self, name: &str) -> Result<Status> {
         Ok(self.find(name)?.told.status())
-    }
-
-    /// How far one is behind.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`.
-    pub fn lag(&self, name: &str) -> Result<Behind> {
-        let Status { name, lag, partitions, .. } = self.status(name)?;
-        Ok(Behind { name, lag, partitions })
     }
 
     /// Has a stream read no more, or go on. It stays a member of its group.

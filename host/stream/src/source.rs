@@ -9,7 +9,6 @@ pub(crate) mod kafka;
 pub(crate) mod nats;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -33,19 +32,13 @@ pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 pub(crate) enum Event {
     /// These are ours: [`Source::start`] lets their messages come.
     Assigned(Vec<(Partition, Inbox)>),
-    /// These are to be given away, or are lost already.
-    Revoked { partitions: Vec<Partition>, lost: bool, done: Handed },
+    /// These are to be given away, or are lost already. `done` is dropped when what is in hand has ended.
+    Revoked { partitions: Vec<Partition>, lost: bool, done: std::sync::mpsc::Sender<()> },
     /// There are no more messages, ever.
     Ended,
     /// It cannot go on.
     Failed(StreamError),
 }
-
-/// Is dropped when what is in hand has ended.
-#[derive(Debug)]
-pub(crate) struct Handed(
-    #[expect(dead_code, reason = "dropping it is what tells")] pub(crate) std::sync::mpsc::Sender<()>,
-);
 
 /// The messages of one partition.
 pub(crate) struct Inbox {
@@ -132,23 +125,14 @@ pub(crate) trait Source: Send + Sync {
     }
 }
 
-/// What a source is opened with.
-pub(crate) struct SourceOptions<'a> {
-    pub(crate) spec: &'a StreamSpec,
-    /// How long what is in hand may take where partitions are given away.
-    pub(crate) handing: Duration,
-}
-
 /// Opens the source of a stream.
 ///
 /// # Errors
 /// [`StreamError::Config`] with the setting that is wrong, [`StreamError::Source`] where it cannot be reached.
-pub(crate) async fn open(
-    options: SourceOptions<'_>,
-) -> Result<(Arc<dyn Source>, mpsc::Receiver<Event>), StreamError> {
-    match &options.spec.source.kind {
-        SourceKind::Kafka(kafka) => kafka::open(kafka, &options).await,
-        SourceKind::Nats(nats) => nats::open(nats, &options).await,
-        SourceKind::File(file) => file::open(file, &options).await,
+pub(crate) async fn open(spec: &StreamSpec) -> Result<(Arc<dyn Source>, mpsc::Receiver<Event>), StreamError> {
+    match &spec.source.kind {
+        SourceKind::Kafka(kafka) => kafka::open(kafka, spec).await,
+        SourceKind::Nats(nats) => nats::open(nats, &spec.name).await,
+        SourceKind::File(file) => file::open(file).await,
     }
 }

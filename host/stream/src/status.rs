@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
-
 use crate::message::Partition;
 use crate::source::{Behind, Lag};
 
 /// What a stream does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// It looks for its model and connects.
     #[default]
@@ -31,7 +28,9 @@ impl State {
     pub(crate) const ALL: [Self; 6] =
         [Self::Starting, Self::Running, Self::Paused, Self::Waiting, Self::Ended, Self::Failed];
 
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// Its name in metrics and on the admin port, such as `running`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
@@ -44,7 +43,7 @@ impl State {
 }
 
 /// What is told of a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// What it is called.
     pub name: String,
@@ -55,7 +54,6 @@ pub struct Status {
     /// Whether it was told to read no more for now.
     pub paused: bool,
     /// Why it waits, or has failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Messages that are there and not committed, of all partitions of this process; none where it is not known of all of them.
     pub lag: Option<u64>,
@@ -66,7 +64,7 @@ pub struct Status {
 }
 
 /// What is told of a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionStatus {
     /// The topic, stream or file.
     pub topic: String,

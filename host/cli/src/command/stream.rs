@@ -9,15 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 use clap::Args;
-use vespid_ingress::Api;
 use vespid_package::StoreLocation;
-use vespid_serving::Sources;
 use vespid_stream::{Metrics, StreamError, StreamSpec, Streams};
-use vespid_telemetry::{LogFormat, Telemetry, TelemetryOptions};
+use vespid_telemetry::{LogFormat, Telemetry};
 
-use crate::allocator;
 use crate::failure::{Failure, Hint};
 use crate::local::models::Asked;
 use crate::local::{Libraries, Local};
@@ -70,9 +66,6 @@ pub(crate) struct StreamArgs {
 /// What of the log is shown where nobody says.
 const LOG: &str = "warn,vespid=info,vespid_stream=info,plugin=info";
 
-/// How long a client of the admin port may leave a connection without a request.
-const IDLE: Duration = Duration::from_secs(75);
-
 pub(crate) fn run(args: &StreamArgs) -> ExitCode {
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,7 +111,10 @@ async fn stream(args: &StreamArgs, mut specs: Vec<StreamSpec>) -> anyhow::Result
     let metrics = Metrics::new()?;
     let streams = Streams::start(specs.into_iter().zip(models).collect(), &local.predictor, &metrics)?;
     if let Some(address) = args.admin {
-        admin(address, &local, args, &metrics, &streams).await?;
+        let registries = &args.libraries.registries;
+        let counted = |telemetry: &Telemetry| Ok(telemetry.register(Box::new(metrics.clone()))?);
+        let bound = local.admin(address, registries, counted, Some(streams.clone())).await?;
+        anstream::println!("listening admin={bound}");
     }
     let ended = streams.ended();
     tokio::pin!(ended);
@@ -134,39 +130,4 @@ async fn stream(args: &StreamArgs, mut specs: Vec<StreamSpec>) -> anyhow::Result
             Err(Failure::new(format!("{signal} received again: what is in hand is given up")).into())
         }
     }
-}
-
-/// Serves the metrics of the streams and their models, probes, and what looks after streams.
-async fn admin(
-    address: SocketAddr,
-    local: &Local,
-    args: &StreamArgs,
-    metrics: &Metrics,
-    streams: &Streams,
-) -> anyhow::Result<()> {
-    let options = TelemetryOptions { allocator: Some(allocator::statistics), ..TelemetryOptions::default() };
-    let telemetry = Telemetry::new(local.predictor.clone(), options)?;
-    telemetry.register(Box::new(metrics.clone()))?;
-    let listener = crate::serve::bind(address).await?;
-    let bound = listener.local_addr()?;
-    tracing::info!(admin = %bound, "listening");
-    anstream::println!("listening admin={bound}");
-    let (always, never) = tokio::sync::watch::channel(false);
-    let registry = args.libraries.registries.open(ByteSize(0))?;
-    let api = Api {
-        predictor: local.predictor.clone(),
-        telemetry,
-        repository: local.repository.clone(),
-        sources: Sources::new(local.repository.clone(), registry, Vec::new()),
-        jobs: None,
-        streams: Some(streams.clone()),
-        max_body: ByteSize(0),
-        stopping: never.clone(),
-    };
-    let router = vespid_ingress::admin_router(api);
-    tokio::spawn(async move {
-        let _never_told_to_stop = always;
-        crate::serve::listener::listen(listener, router, IDLE, never).await
-    });
-    Ok(())
 }

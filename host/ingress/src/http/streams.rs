@@ -3,18 +3,12 @@
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Serialize;
-use vespid_stream::{Behind, Status, Streams};
+use vespid_stream::Streams;
 use vespid_types::{Error, ErrorCode};
 
 use super::Api;
 use super::error::Failure;
-
-/// All of them.
-#[derive(Serialize)]
-struct Listed {
-    streams: Vec<Status>,
-}
+use crate::wire::streams::{Behind, Listed, Told};
 
 /// The routes of streams.
 pub(super) fn routes() -> Router<Api> {
@@ -35,21 +29,21 @@ fn streams(api: &Api) -> Result<&Streams, Failure> {
 }
 
 async fn list(State(api): State<Api>) -> Result<Json<Listed>, Failure> {
-    Ok(Json(Listed { streams: streams(&api)?.list() }))
+    Ok(Json(streams(&api)?.list().into()))
 }
 
-async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
-    Ok(Json(streams(&api)?.status(&name)?))
+async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Told>, Failure> {
+    Ok(Json(streams(&api)?.status(&name)?.into()))
 }
 
 async fn lag(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Behind>, Failure> {
-    Ok(Json(streams(&api)?.lag(&name)?))
+    Ok(Json(streams(&api)?.status(&name)?.into()))
 }
 
-async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
-    Ok(Json(streams(&api)?.pause(&name, true)?))
+async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Told>, Failure> {
+    Ok(Json(streams(&api)?.pause(&name, true)?.into()))
 }
 
-async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Status>, Failure> {
-    Ok(Json(streams(&api)?.pause(&name, false)?))
+async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Told>, Failure> {
+    Ok(Json(streams(&api)?.pause(&name, false)?.into()))
 }

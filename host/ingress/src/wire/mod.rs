@@ -27,6 +27,7 @@ mod request;
 mod rows;
 pub mod settings;
 pub mod statistics;
+pub mod streams;
 pub mod v1;
 mod write;
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CHUNK_BYTES, CHUNK_MESSAGES, CHUNKS, Chunk, Event, Inbox, Lag, Source, SourceOptions, Started};
+use super::{CHUNK_BYTES, CHUNK_MESSAGES, CHUNKS, Chunk, Event, Inbox, Lag, Source, Started};
 use crate::StreamError;
 use crate::message::{Message, Partition};
 use crate::spec::FileSource;
@@ -30,10 +30,7 @@ struct Lines {
     begin: std::sync::Mutex<Option<oneshot::Sender<i64>>>,
 }
 
-pub(crate) async fn open(
-    file: &FileSource,
-    _: &SourceOptions<'_>,
-) -> Result<(Arc<dyn Source>, mpsc::Receiver<Event>), StreamError> {
+pub(crate) async fn open(file: &FileSource) -> Result<(Arc<dyn Source>, mpsc::Receiver<Event>), StreamError> {
     let shown = file.path.display().to_string();
     let input: Box<dyn Read + Send> = match shown.as_str() {
         "-" => Box::new(std::io::stdin()),

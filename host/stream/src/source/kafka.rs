@@ -23,10 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::context::Context;
 use self::reading::{Copying, Reading};
-use super::{CHUNKS, Event, Inbox, Lag, Source, SourceOptions, Started};
+use super::{CHUNKS, Event, Inbox, Lag, Source, Started};
 use crate::StreamError;
 use crate::message::Partition;
-use crate::spec::{KafkaSource, Start, Value};
+use crate::spec::{KafkaSource, Start, StreamSpec, Value};
 
 /// What the stream sets itself, and where that is said.
 const OURS: [(&str, &str); 10] = [
@@ -102,9 +102,8 @@ pub(crate) fn refused(side: &str, error: KafkaError) -> StreamError {
 
 pub(crate) async fn open(
     kafka: &KafkaSource,
-    options: &SourceOptions<'_>,
+    spec: &StreamSpec,
 ) -> Result<(Arc<dyn Source>, mpsc::Receiver<Event>), StreamError> {
-    let spec = options.spec;
     let mut config = ClientConfig::new();
     // What properties may say otherwise.
     config
@@ -132,7 +131,7 @@ pub(crate) async fn open(
         .set("statistics.interval.ms", "1000");
     let (events, coming) = mpsc::channel(16);
     let topics = kafka.topics.as_slice().to_vec();
-    let handing = options.handing;
+    let handing = spec.drain;
     let (opened, opening) = oneshot::channel();
     std::thread::Builder::new()
         .name("kafka".to_owned())
@@ -172,21 +171,11 @@ impl Drop for Kafka {
 
 impl Source for Kafka {
     fn join(&self) -> BoxFuture<'_, Result<(), StreamError>> {
-        Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            self.commands.send(Command::Join(reply)).map_err(|_| gone())?;
-            self.thread.unpark();
-            answer.await.map_err(|_| gone())?
-        })
+        Box::pin(async move { self.ask(Command::Join).await? })
     }
 
     fn start(&self, partition: Partition, from: Option<i64>) -> BoxFuture<'_, Result<Started, StreamError>> {
-        Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            self.commands.send(Command::Start { partition, from, reply }).map_err(|_| gone())?;
-            self.thread.unpark();
-            answer.await.map_err(|_| gone())?
-        })
+        Box::pin(async move { self.ask(|reply| Command::Start { partition, from, reply }).await? })
     }
 
     fn commit(&self, positions: Vec<(Partition, i64)>) -> BoxFuture<'_, Result<(), StreamError>> {
@@ -207,14 +196,8 @@ impl Source for Kafka {
     }
 
     fn release(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let (reply, left) = oneshot::channel();
-            if self.commands.send(Command::Leave(reply)).is_ok() {
-                self.thread.unpark();
-                // The thread may have ended already.
-                drop(left.await);
-            }
-        })
+        // The thread may have ended already.
+        Box::pin(async move { drop(self.ask(Command::Leave).await) })
     }
 
     fn group(&self) -> Option<Group> {
@@ -222,8 +205,15 @@ impl Source for Kafka {
     }
 }
 
-fn gone() -> StreamError {
-    StreamError::Source("its thread has ended".to_owned())
+impl Kafka {
+    /// Asks the thread, and waits for its answer.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, StreamError> {
+        let gone = || StreamError::Source("its thread has ended".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).map_err(|_| gone())?;
+        self.thread.unpark();
+        answer.await.map_err(|_| gone())
+    }
 }
 
 /// Offsets as librdkafka takes them.
@@ -285,7 +275,7 @@ impl Reader {
                     }
                     Ok(Command::Leave(reply)) => {
                         self.leave();
-                        drop(reply);
+                        let _ = reply.send(());
                     }
                     Ok(Command::Stop) | Err(std_mpsc::TryRecvError::Disconnected) => return self.stop(),
                     Err(std_mpsc::TryRecvError::Empty) => break,

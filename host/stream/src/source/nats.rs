@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Behind, CHUNK_BYTES, CHUNKS, Chunk, Event, Inbox, Lag, Source, SourceOptions, Started};
+use super::{Behind, CHUNK_BYTES, CHUNKS, Chunk, Event, Inbox, Lag, Source, Started};
 use crate::StreamError;
 use crate::message::{Header, Message, Partition};
 use crate::spec::NatsSource;
@@ -87,9 +87,8 @@ pub(crate) async fn connect(
 
 pub(crate) async fn open(
     nats: &NatsSource,
-    options: &SourceOptions<'_>,
+    name: &str,
 ) -> Result<(Arc<dyn Source>, mpsc::Receiver<Event>), StreamError> {
-    let name = &options.spec.name;
     let client = connect(nats.servers.as_slice(), nats.credentials.as_deref(), name, "source.nats").await?;
     let consumer = consumer(nats, &client, name).await?;
     let partition = Partition { topic: nats.stream.as_str().into(), index: 0 };

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tempfile::TempDir;
-use vespid_tests::wait;
+use vespid_tests::{built, wait};
 
 /// How long a topic is quiet at its end.
 const QUIET: Duration = Duration::from_secs(3);
@@ -57,15 +56,9 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn program(variable: &str) -> PathBuf {
-    std::env::var_os(variable)
-        .map(PathBuf::from)
-        .unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"))
-}
-
 fn spawn(folder: &TempDir, port: u16) -> Child {
     let log = File::create(folder.path().join("log")).unwrap();
-    let mut command = Command::new(program("VESPID_KAFKA_BIN"));
+    let mut command = Command::new(built::kafka());
     command.args(["start", "--only", "kafka", "--data-dir"]).arg(folder.path().join("data"));
     command.arg("--kafka-port").arg(port.to_string());
     let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
@@ -92,7 +85,7 @@ impl Nats {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(program("VESPID_NATS_BIN"));
+        let mut command = Command::new(built::nats());
         command.args(["-a", "127.0.0.1", "-js", "-sd"]).arg(folder.path().join("data"));
         command.arg("-p").arg(port.to_string());
         let child =

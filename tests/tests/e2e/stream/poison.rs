@@ -1,7 +1,5 @@
 //! Messages that no model answers.
 
-use std::time::{Duration, Instant};
-
 use rdkafka::Message;
 use serde_json::{Value, json};
 use vespid_tests::wait;
@@ -84,10 +82,8 @@ fn a_message_that_traps_or_loops_costs_its_own_call() {
         "max_rows": 50,
         "keep": "none",
     });
-    let began = Instant::now();
     let stream = desk.start(&desk.stream("rows", &spec));
     stream.wait_for("rows", 2000);
-    let took = began.elapsed();
     assert_eq!(account(&cluster.read("out", 2, 1996)).len(), 1996);
     let failed = cluster.read("failed", 2, 4);
     let mut told: Vec<_> = failed
@@ -105,8 +101,6 @@ fn a_message_that_traps_or_loops_costs_its_own_call() {
     let one = |value, class: &str, code: &str| (value, class.to_owned(), code.to_owned());
     let (trap, late) = (one(-1, "failed", "PLUGIN_FAILED"), one(1000, "timeout", "DEADLINE_EXCEEDED"));
     assert_eq!(told, [trap.clone(), trap, late.clone(), late]);
-    // Two that loop, one after the other at worst: the call of their batch, and each alone.
-    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

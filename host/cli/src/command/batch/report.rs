@@ -6,24 +6,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use vespid_batch::{Counts, Metrics, Progress, Report};
-use vespid_ingress::Api;
-use vespid_serving::Sources;
-use vespid_telemetry::{Telemetry, TelemetryOptions};
+use vespid_telemetry::Telemetry;
 
 use super::BatchArgs;
 use crate::args::Output;
 use crate::local::Local;
-use crate::{allocator, ui};
+use crate::ui;
 
 /// How often a bar moves, and how often there is a line where there is no terminal.
 const BAR: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(10);
-
-/// How long a connection to the admin port may be idle.
-const IDLE: Duration = Duration::from_secs(75);
 
 /// Tells of the progress for as long as it is asked: by a bar on a terminal, else by lines of the log.
 pub(super) async fn tell(progress: &Progress) -> Infallible {
@@ -73,30 +67,10 @@ pub(super) async fn admin(
     args: &BatchArgs,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<()> {
-    let options = TelemetryOptions { allocator: Some(allocator::statistics), ..TelemetryOptions::default() };
-    let telemetry = Telemetry::new(local.predictor.clone(), options)?;
     let (counted, output) = (Arc::clone(progress), output.to_owned());
-    telemetry
-        .register(Box::new(Metrics::new(Box::new(move || vec![(output.clone(), counted.counts())]))?))?;
-    let listener = crate::serve::bind(address).await?;
-    tracing::info!(admin = %listener.local_addr()?, "listening");
-    let (always, never) = tokio::sync::watch::channel(false);
-    let registry = args.libraries.registries.open(ByteSize(0))?;
-    let api = Api {
-        predictor: local.predictor.clone(),
-        telemetry,
-        repository: local.repository.clone(),
-        sources: Sources::new(local.repository.clone(), registry, Vec::new()),
-        jobs: None,
-        streams: None,
-        max_body: ByteSize(0),
-        stopping: never.clone(),
-    };
-    let router = vespid_ingress::admin_router(api);
-    tokio::spawn(async move {
-        let _never_told_to_stop = always;
-        crate::serve::listener::listen(listener, router, IDLE, never).await
-    });
+    let metrics = Metrics::new(Box::new(move || vec![(output.clone(), counted.counts())]))?;
+    let register = |telemetry: &Telemetry| Ok(telemetry.register(Box::new(metrics))?);
+    local.admin(address, &args.libraries.registries, register, None).await?;
     Ok(())
 }
 

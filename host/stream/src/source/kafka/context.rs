@@ -11,7 +11,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use super::super::{Behind, Event, Handed, Lag};
+use super::super::{Behind, Event, Lag};
 use crate::StreamError;
 use crate::message::Partition;
 
@@ -123,7 +123,7 @@ impl ConsumerContext for Context {
             self.epoch.fetch_add(1, Ordering::SeqCst);
         }
         self.lock().revoked.extend(partitions.iter().cloned());
-        self.tell(Event::Revoked { partitions, lost, done: Handed(done) });
+        self.tell(Event::Revoked { partitions, lost, done });
         // Nothing is sent: it ends when `done` is dropped.
         if waiting.recv_timeout(self.handing + MORE) == Err(std_mpsc::RecvTimeoutError::Timeout) {
             self.epoch.fetch_add(1, Ordering::SeqCst);

@@ -1,0 +1,54 @@
+//! The admin port of commands that are no server.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use vespid_ingress::Api;
+use vespid_serving::Sources;
+use vespid_stream::Streams;
+use vespid_telemetry::{Telemetry, TelemetryOptions};
+
+use super::Local;
+use crate::allocator;
+use crate::registry::RegistryArgs;
+
+/// How long a client may leave a connection without a request.
+const IDLE: Duration = Duration::from_secs(75);
+
+impl Local {
+    /// Serves the metrics of the models and those that `register` adds, probes, and what looks after streams, until the process ends;
+    /// where.
+    pub(crate) async fn admin(
+        &self,
+        address: SocketAddr,
+        registries: &RegistryArgs,
+        register: impl FnOnce(&Telemetry) -> anyhow::Result<()>,
+        streams: Option<Streams>,
+    ) -> anyhow::Result<SocketAddr> {
+        let options =
+            TelemetryOptions { allocator: Some(allocator::statistics), ..TelemetryOptions::default() };
+        let telemetry = Telemetry::new(self.predictor.clone(), options)?;
+        register(&telemetry)?;
+        let listener = crate::serve::bind(address).await?;
+        let bound = listener.local_addr()?;
+        tracing::info!(admin = %bound, "listening");
+        let (always, never) = tokio::sync::watch::channel(false);
+        let api = Api {
+            predictor: self.predictor.clone(),
+            telemetry,
+            repository: self.repository.clone(),
+            sources: Sources::new(self.repository.clone(), registries.open(ByteSize(0))?, Vec::new()),
+            jobs: None,
+            streams,
+            max_body: ByteSize(0),
+            stopping: never.clone(),
+        };
+        let router = vespid_ingress::admin_router(api);
+        tokio::spawn(async move {
+            let _never_told_to_stop = always;
+            crate::serve::listener::listen(listener, router, IDLE, never).await
+        });
+        Ok(bound)
+    }
+}
