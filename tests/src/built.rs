@@ -52,6 +52,24 @@ pub fn nats() -> PathBuf {
     named("VESPID_NATS_BIN")
 }
 
+/// A program of Kubernetes's, or one that goes with it.
+#[must_use]
+pub fn kubernetes(program: &str) -> PathBuf {
+    let folder = match program {
+        "etcd" => "etcd",
+        "helm" | "kubectl" => "tools",
+        "apiextensions-apiserver" => "extensions",
+        _ => "server",
+    };
+    named("VESPID_KUBERNETES_BIN").join(folder).join(program)
+}
+
+/// The program of nginx.
+#[must_use]
+pub fn nginx() -> PathBuf {
+    named("VESPID_NGINX_BIN")
+}
+
 /// Cosign, about to do something.
 #[must_use]
 pub fn cosign() -> Command {
@@ -86,6 +104,14 @@ pub fn pytest(file: &str) -> Command {
 #[must_use]
 pub fn python_onnx(script: &str) -> Command {
     let mut command = Command::new(named("VESPID_PYTHON_ONNX"));
+    command.arg(repository(script));
+    command
+}
+
+/// The same with what checks objects of Kubernetes.
+#[must_use]
+pub fn python_manifests(script: &str) -> Command {
+    let mut command = Command::new(named("VESPID_PYTHON_MANIFESTS"));
     command.arg(repository(script));
     command
 }

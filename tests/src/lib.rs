@@ -12,8 +12,10 @@
 
 pub mod archive;
 pub mod built;
+pub mod chart;
 pub mod cli;
 pub mod http;
+pub mod kubernetes;
 pub mod load;
 pub mod oip;
 pub mod random;

@@ -30,6 +30,8 @@ pub(crate) enum Bench {
     Batch,
     /// Streams beside the same loop without a model, and a Python consumer; wants --python, or VESPID_BENCH_PYTHON.
     Stream,
+    /// The gateway beside a host alone and beside nginx.
+    Gateway,
     /// A graphics processor beside the processor: put together here, run on a machine that has one.
     Gpu,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Bench {
             Self::Density => "density",
             Self::Batch => "batch",
             Self::Stream => "stream",
+            Self::Gateway => "gateway",
             Self::Gpu => "gpu",
         })
     }
@@ -57,9 +60,12 @@ pub(crate) fn contained(cx: &Context, name: &str, arguments: &[OsString]) -> Res
     ui::run_inherited(bench)
 }
 
-/// Runs the bench of that name, `inference`, `density`, `batch` or `stream`, with a server built as it is shipped but for link-time optimisation.
+/// Runs the bench of that name, one of those that need one, with a server built as it is shipped but for link-time optimisation.
 pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> Result<()> {
     setup::run(cx, &[Part::Onnxruntime, Part::Brokers])?;
+    if name == "gateway" {
+        setup::run(cx, &[Part::Nginx, Part::Kubernetes])?;
+    }
     let packages = built_packages(cx)?;
     let Built { vespid, bench } = built_bench(cx, name)?;
     let mut bench = cx.command(bench);
@@ -70,7 +76,9 @@ pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> R
         .env("VESPID_BIN", vespid)
         .env("VESPID_PACKAGES", packages)
         .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
-        .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx));
+        .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx))
+        .env("VESPID_NGINX_BIN", setup::registry::nginx(cx))
+        .env("VESPID_KUBERNETES_BIN", setup::kubernetes::programs(cx));
     ui::run_inherited(bench)
 }
 

@@ -3,8 +3,10 @@
 mod audit;
 mod bench;
 mod bindings;
+mod chart;
 mod context;
 mod demo;
+mod image;
 mod operators;
 mod packages;
 mod scratch;
@@ -62,6 +64,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Write what is generated of the chart anew: the definitions of the resources, and the pages about them and the values.
+    Chart {
+        /// Only check that it is what the code gives.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the container image, and see that it starts; with buildah, from a base that Debian's mirror gives.
+    Image(image::ImageArgs),
     /// Measure: what Vespid adds to bare wasmtime and to a bare HTTP handler, or what its inference core gives.
     Bench {
         /// What to measure.
@@ -111,12 +121,15 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { keep } => demo::run(&cx, keep),
         Task::Packages => packages::run(&cx),
         Task::Bindings { check } => bindings::run(&cx, check),
+        Task::Chart { check } => chart::run(&cx, check),
+        Task::Image(args) => image::run(&cx, &args),
         Task::Bench { bench, bundle, lean, arguments } => match (bench, bundle) {
             (Bench::Gpu, Some(folder)) => bench::bundle(&cx, &folder, lean),
             (Bench::Inference, None) => bench::with_server(&cx, "inference", &arguments),
             (Bench::Density, None) => bench::with_server(&cx, "density", &arguments),
             (Bench::Batch, None) => bench::with_server(&cx, "batch", &arguments),
             (Bench::Stream, None) => bench::with_server(&cx, "stream", &arguments),
+            (Bench::Gateway, None) => bench::with_server(&cx, "gateway", &arguments),
             (Bench::Overhead, None) => bench::contained(&cx, "overhead", &arguments),
             (Bench::Protocols, None) => bench::contained(&cx, "protocols", &arguments),
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),

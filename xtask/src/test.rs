@@ -8,7 +8,7 @@ use vespid_toolchain::{GuestTarget, GuestToolchain};
 
 use crate::context::Context;
 use crate::setup::{self, Part};
-use crate::{bindings, packages, ui};
+use crate::{bindings, chart, packages, ui};
 
 const PLUGINS: &str = "plugins/Cargo.toml";
 
@@ -37,6 +37,7 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     let guests = [&["nextest", "run", "--manifest-path", PLUGINS, "--workspace"][..], &SDK].concat();
     ui::step_inherited("unit tests of the plugins", cargo(cx, &guests))?;
     let vespid = packages::binary(cx)?;
+    chart::step(cx, &vespid, true)?;
     let packages = packages::build(cx, &vespid)?;
     let mut tests = cargo(cx, &["nextest", "run", "--workspace"]);
     tests
@@ -45,12 +46,15 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
         .env("VESPID_PACKAGES", packages)
         .env("VESPID_PYTHON", setup::python::CLIENTS.python(cx)?)
         .env("VESPID_PYTHON_CONFORMANCE", setup::python::CONFORMANCE.python(cx)?)
+        .env("VESPID_PYTHON_MANIFESTS", setup::python::MANIFESTS.python(cx)?)
         .env("VESPID_PYTHON_ONNX", setup::python::EXPORTERS.python(cx)?)
         .env("VESPID_ONNXRUNTIME_LIBRARY", setup::onnxruntime::library(cx))
         .env("VESPID_OPENVINO_LIBRARY", setup::openvino::library(cx))
         .env("VESPID_S3_BIN", setup::s3::program(cx))
         .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx))
         .env("VESPID_NATS_BIN", setup::brokers::nats(cx))
+        .env("VESPID_KUBERNETES_BIN", setup::kubernetes::programs(cx))
+        .env("VESPID_NGINX_BIN", setup::registry::nginx(cx))
         .env("VESPID_REGISTRY_BIN", setup::registry::program(cx))
         .env("VESPID_COSIGN_BIN", setup::registry::cosign(cx))
         .env("VESPID_PYTHON_REGISTRY", setup::python::REGISTRY.python(cx)?);

@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
 use crate::command::{
-    batch, build, delete, dev, doctor, inspect, keygen, models, new, pull, push, stream, test, traffic,
+    batch, build, crds, delete, deploy, dev, doctor, gateway, inspect, keygen, models, new, operator, pull,
+    push, status, stream, test, traffic,
 };
 use crate::{bench, predict, serve};
 
@@ -24,6 +25,8 @@ Examples:
   vespid models                              see what the server has loaded
   vespid batch --model scaler --input data --output out   ask it for every row of many files
   vespid stream --config stream.yaml         ask it for every message of a topic, and go on
+  vespid deploy scaler                       serve it in a cluster of Kubernetes
+  vespid status                              see what the cluster serves
   vespid pull oci://registry.example/m/iris:1   get a package out of a registry
 
 Environment:
@@ -68,6 +71,11 @@ pub(crate) enum Command {
     Traffic(traffic::TrafficArgs),
     Delete(delete::DeleteArgs),
     Doctor(doctor::DoctorArgs),
+    Deploy(deploy::DeployArgs),
+    Status(status::StatusArgs),
+    Operator(Box<operator::OperatorArgs>),
+    Gateway(Box<gateway::GatewayArgs>),
+    Crds(crds::CrdsArgs),
 }
 
 /// The server that a command talks to.

@@ -8,6 +8,7 @@ mod allocator;
 mod args;
 mod bench;
 mod client;
+mod cluster;
 mod command;
 mod embedded;
 mod failure;
@@ -51,6 +52,11 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Models(args) => command::models::run(&args),
         Command::Doctor(args) => command::doctor::run(&args),
+        Command::Deploy(args) => command::deploy::run(&args),
+        Command::Status(args) => command::status::run(&args),
+        Command::Operator(args) => command::operator::run(&args),
+        Command::Gateway(args) => command::gateway::run(&args),
+        Command::Crds(args) => command::crds::run(&args),
         Command::Serve(args) => serve::run(&args),
     };
     match outcome {

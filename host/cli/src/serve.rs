@@ -11,11 +11,13 @@ mod jobs;
 pub(crate) mod listener;
 mod models;
 mod packages;
+mod pool;
 mod streams;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,8 +30,8 @@ use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_package::oci::PlacePattern;
-use vespid_package::{Permissions, Store, StoreLocation, StoreOptions};
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
+use vespid_package::{Permissions, SharedCache, Store, StoreLocation, StoreOptions};
+use vespid_serving::{Control, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
@@ -43,6 +45,7 @@ Examples:
   vespid serve --store s3://models/production --cache /var/cache/vespid
   vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
   vespid serve --store ./store --package oci://registry.example/models/iris:1 --trust trust.toml
+  vespid serve --store /var/lib/vespid --pool default --packages http://vespid-gateway-packages:8003
   VESPID_LOG=debug vespid serve --store ./store
 
 When the ports are open it prints a line `listening http=ADDRESS grpc=ADDRESS admin=ADDRESS` to standard output; its log \
@@ -63,6 +66,10 @@ pub(crate) struct ServeArgs {
     /// server's alone; of a bucket, one in the user's cache]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// A folder for compiled code, and with --pool for packages, that servers of this machine share; each must trust the
+    /// others, for it runs their code
+    #[arg(long, value_name = "DIR")]
+    shared_cache: Option<PathBuf>,
     /// Where clients reach the server
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     http: SocketAddr,
@@ -90,6 +97,8 @@ pub(crate) struct ServeArgs {
     grants: Option<PathBuf>,
     #[command(flatten)]
     models: Models,
+    #[command(flatten)]
+    pool: pool::PoolArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
     #[command(flatten)]
@@ -127,7 +136,7 @@ pub(crate) struct ServeArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
+pub(crate) enum LogFormat {
     Text,
     Json,
 }
@@ -146,7 +155,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     served
 }
 
-fn start_log(format: LogFormat) -> anyhow::Result<Log> {
+pub(crate) fn start_log(format: LogFormat) -> anyhow::Result<Log> {
     Ok(Log::start(match format {
         LogFormat::Text => vespid_telemetry::LogFormat::Text,
         LogFormat::Json => vespid_telemetry::LogFormat::Json,
@@ -155,7 +164,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<Log> {
 
 async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let api = build(args, log, files, stopped.clone()).await?;
+    let (api, pod) = build(args, log, files, stopped.clone()).await?;
     let (telemetry, jobs, streams) = (api.telemetry.clone(), api.jobs.clone(), api.streams.clone());
     let served = listen_and_drain(args, api, &stop, stopped).await;
     if let Some(streams) = streams {
@@ -163,6 +172,11 @@ async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> 
         if tokio::time::timeout(streams.drain(), streams.ended()).await.is_err() {
             tracing::warn!("streams did not end in {:?}", streams.drain());
         }
+    }
+    if let Some(pod) = pod {
+        // Also where the server ends for another reason than that it was told to.
+        stop.send_replace(true);
+        pod.left().await;
     }
     if let Some(jobs) = jobs {
         // The parts in hand; what is given up is done when the server is there again.
@@ -223,15 +237,19 @@ async fn build(
     log: Log,
     files: Handle,
     stopping: watch::Receiver<bool>,
-) -> anyhow::Result<Api> {
+) -> anyhow::Result<(Api, Option<pool::Pod>)> {
     // What contradicts itself is said before anything is made.
-    let control = args.models.control()?;
+    let control = if args.pool.is_given() { Control::Managed } else { args.models.control()? };
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
-    let store = open_store(args).await?;
+    let permissions = if args.pool.is_given() { permissions.with_own() } else { permissions };
+    let store = Arc::new(open_store(args).await?);
+    let shared = args.shared_cache.as_deref().map(SharedCache::open).transpose().context("--shared-cache")?;
     let registry = args.registries.open(args.max_package)?;
     packages::install(&store, &registry, args).await?;
+    let joining = (shared.as_ref(), args.max_package);
+    let joining = args.pool.join(&args.store, &store, &permissions, &registry, joining).await?;
     let engine = Engine::new(&EngineOptions {
-        code_cache: absolute(&store.code_cache())?,
+        code_cache: absolute(&shared.map_or_else(|| store.code_cache(), |shared| shared.code()))?,
         max_instances: args.max_instances,
     })
     .context("a smaller --max-instances needs less address space")?;
@@ -254,6 +272,7 @@ async fn build(
         loading: args.models.loading(),
         memory: args.models.memory(),
         control,
+        supplier: joining.as_ref().map(pool::Joining::supplier),
     };
     let repository = Repository::start(store, predictor.clone(), options).await?;
     let sources = Sources::new(repository.clone(), registry, args.registry.clone());
@@ -262,7 +281,10 @@ async fn build(
         telemetry.register(Box::new(vespid_batch::Metrics::new(Box::new(move || jobs.running()))?))?;
     }
     let streams = args.streams.start(&predictor, &telemetry)?;
-    Ok(Api { predictor, telemetry, repository, sources, jobs, streams, max_body: args.max_body, stopping })
+    let pod = joining.map(|joining| args.pool.follow(joining, &predictor, &repository, stopping.clone()));
+    let api =
+        Api { predictor, telemetry, repository, sources, jobs, streams, max_body: args.max_body, stopping };
+    Ok((api, pod))
 }
 
 async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {

@@ -6,18 +6,21 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
+use bytesize::ByteSize;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use url::Url;
 use vespid_ingress::cases;
 use vespid_package::oci::Pulled;
-use vespid_package::{Cache, PackageFiles, PackagePath};
+use vespid_package::{ArchiveLimits, Cache, MAX_FILES, PackageError, PackageFiles, PackagePath, Record};
 use vespid_types::{ModelName, Version};
 
 use crate::command::build;
 use crate::failure::{Failure, Hint};
 use crate::manifest::{self, Manifest};
-use crate::registry::RegistryArgs;
+use crate::registry::{Client, RegistryArgs};
 
 /// A package in memory.
 pub(crate) struct Package {
@@ -70,6 +73,30 @@ impl Package {
             Failure::new(format!("{} holds no {}", path.display(), manifest::FILE)).hint(hint)
         })?;
         Self::new(&Manifest::parse(&text)?, files)
+    }
+
+    /// Fetches the package that a server gives. Where the URL has `digest`, it must be the one with that digest.
+    pub(crate) fn fetch(url: &Url, client: &Client) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()
+            .hint("there is no place for the package", "check that the folder TMPDIR can be written to")?;
+        let archive = folder.path().join("package.tar");
+        // What a user fetches for himself has no limit but his disk.
+        let limit = ByteSize(u64::MAX);
+        let passes = |error: &PackageError| matches!(error, PackageError::Download { passes: true, .. });
+        let fetching = || async { vespid_package::download(url, &archive, limit).await };
+        client.wait(fetching.retry(ExponentialBuilder::default().with_jitter()).when(passes))?;
+        if let Some((_, expected)) = url.query_pairs().find(|(key, _)| key == "digest") {
+            let files = folder.path().join("files");
+            fs::create_dir(&files)?;
+            vespid_package::unpack(&archive, &files, ArchiveLimits { size: limit, entries: MAX_FILES })?;
+            let (record, _) = Record::of_folder(&files)?;
+            if record.digest().to_string() != expected {
+                let message = format!("the server gives {}, and {expected} is asked for", record.digest());
+                let hint = "ask for the digest that it has, or leave `digest` out of the URL";
+                return Err(Failure::new(message).hint(hint).into());
+            }
+        }
+        Ok(Self::read(&archive)?)
     }
 
     /// The package that was pulled into a cache.

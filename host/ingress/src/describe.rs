@@ -1,10 +1,12 @@
 //! What the server says of itself, of its models and of their repository, whichever protocol asks.
 
+use axum::http::HeaderMap;
 use vespid_serving::{State, Statistics};
 use vespid_types::{ModelName, ModelRef, Result, Version};
 
 use crate::Api;
 use crate::grpc::proto::ModelConfig;
+use crate::version::chosen;
 use crate::wire::config;
 use crate::wire::metadata::{ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata};
 use crate::wire::statistics::ModelStatistics;
@@ -45,8 +47,8 @@ impl Api {
     }
 
     /// What a model takes and gives, and its versions; of one version where one is named.
-    pub(crate) async fn metadata(&self, target: ModelRef) -> Result<ModelMetadata> {
-        let model = self.predictor.resolve(&target).await?;
+    pub(crate) async fn metadata(&self, target: ModelRef, headers: &HeaderMap) -> Result<ModelMetadata> {
+        let model = self.predictor.resolve(&chosen(&target, headers)?).await?;
         let versions = match target {
             ModelRef { version: Some(version), .. } => vec![version],
             ModelRef { name, version: None } => self.predictor.ready_versions(&name),
@@ -55,8 +57,8 @@ impl Api {
     }
 
     /// How a version is configured.
-    pub(crate) async fn config(&self, target: &ModelRef) -> Result<ModelConfig> {
-        Ok(config::describe(&*self.predictor.resolve(target).await?))
+    pub(crate) async fn config(&self, target: &ModelRef, headers: &HeaderMap) -> Result<ModelConfig> {
+        Ok(config::describe(&*self.predictor.resolve(&chosen(target, headers)?).await?))
     }
 
     /// What every version of every model has counted.

@@ -7,7 +7,9 @@ mod describe;
 mod grpc;
 mod http;
 mod observe;
+mod version;
 pub mod wire;
 
 pub use grpc::{code, router as grpc_router};
 pub use http::{Api, admin_router, router, status};
+pub use version::VERSION_HEADER;

@@ -16,6 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use vespid_types::Digest;
 
@@ -105,6 +106,17 @@ impl Cache {
     pub fn blob(&self, blob: &Blob) -> Option<PathBuf> {
         let place = self.place(blob.digest);
         has_size(&place, blob.size).then_some(place)
+    }
+
+    /// What a small blob that is here holds, which is called `file` in messages.
+    pub(crate) fn read(&self, file: &str, blob: &Blob) -> Result<Bytes, PackageError> {
+        let missing = || PackageError::Blob {
+            file: file.to_owned(),
+            digest: blob.digest,
+            reason: "is missing".to_owned(),
+        };
+        let place = self.blob(blob).ok_or_else(missing)?;
+        fs::read(&place).map(Bytes::from).map_err(PackageError::io("read", place))
     }
 
     /// Checks what a blob holds, which is called `file` in messages. For blobs that others have put here.
@@ -289,7 +301,7 @@ impl Cache {
     }
 }
 
-fn has_size(path: &Path, size: u64) -> bool {
+pub(crate) fn has_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
 }
 
@@ -297,11 +309,11 @@ fn links(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.nlink())
 }
 
-fn create_dir(dir: &Path) -> Result<(), PackageError> {
+pub(crate) fn create_dir(dir: &Path) -> Result<(), PackageError> {
     fs::create_dir_all(dir).map_err(PackageError::io("create", dir))
 }
 
-fn remove(path: &Path) -> Result<(), PackageError> {
+pub(crate) fn remove(path: &Path) -> Result<(), PackageError> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -309,7 +321,7 @@ fn remove(path: &Path) -> Result<(), PackageError> {
     }
 }
 
-fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, PackageError> {
+pub(crate) fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, PackageError> {
     let entries = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use vespid_types::{Digest, Error, ErrorCode, ModelName, Version};
 
-use crate::NotAllowed;
 use crate::oci::RegistryError;
+use crate::{AllowedBy, NotAllowed};
 
 /// A failure of a package or of the store.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,34 @@ pub enum PackageError {
         /// The request's version.
         expected_version: Version,
     },
+    /// The package is another one than the one that was named by its digest.
+    #[error("{from} is the package {found}, and {expected} is asked for")]
+    OtherDigest {
+        /// Where it came from.
+        from: String,
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// The trust policy does not admit what bears no signature.
+    #[error(
+        "{from} bears no signature, and the trust policy admits nothing without: push the package to a registry, sign it, and name it as package.oci"
+    )]
+    Unsigned {
+        /// Where it would come from.
+        from: String,
+    },
+    /// A server does not give a package.
+    #[error("{url} cannot be fetched: {reason}")]
+    Download {
+        /// Where it is asked for, without what may be a secret.
+        url: String,
+        /// Why not.
+        reason: String,
+        /// Whether it may be there later.
+        passes: bool,
+    },
     /// The store holds this version already.
     #[error("model '{name}' version {version} exists already: delete it first, or upload another version")]
     Exists {
@@ -174,9 +202,9 @@ pub enum PackageError {
     },
     /// The manifest asks for what the server does not allow.
     #[error(
-        "model '{name}' version {version} asks under [grants] for what this server does not allow: {}; write what it is to have into a rule [[allow]] with to = [\"{name}\"] of {}",
+        "model '{name}' version {version} asks under [grants] for what this server does not allow: {}; write what it is to have into {}",
         list(.missing),
-        if *.configured { "the file of --grants" } else { "a file, and start the server with --grants FILE" }
+        place(*.by, .name)
     )]
     NotAllowed {
         /// The model.
@@ -185,8 +213,28 @@ pub enum PackageError {
         version: Version,
         /// Each thing.
         missing: Vec<NotAllowed>,
-        /// Whether the server has a file of `--grants`.
-        configured: bool,
+        /// Where it would be allowed.
+        by: AllowedBy,
+    },
+    /// What a model is said to be allowed is not valid.
+    #[error("spec.grants of Model '{name}': {reason}")]
+    Grants {
+        /// The model.
+        name: ModelName,
+        /// What is wrong, with the field's name.
+        reason: String,
+    },
+    /// A secret that a model is allowed cannot be read.
+    #[error(
+        "spec.grants.secrets '{secret}' of Model '{model}': {reason}: it must be a key of a Secret that the pool names under `secrets`"
+    )]
+    Secret {
+        /// The model.
+        model: ModelName,
+        /// What the package calls it.
+        secret: String,
+        /// What is wrong.
+        reason: String,
     },
     /// A registry failed, or what came from it is refused.
     #[error(transparent)]
@@ -201,6 +249,15 @@ pub enum PackageError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+fn place(by: AllowedBy, name: &ModelName) -> String {
+    let rule = format!("a rule [[allow]] with to = [\"{name}\"] of");
+    match by {
+        AllowedBy::Nothing => format!("{rule} a file, and start the server with --grants FILE"),
+        AllowedBy::File => format!("{rule} the file of --grants"),
+        AllowedBy::Resource => format!("spec.grants of Model '{name}'"),
+    }
 }
 
 fn list(missing: &[NotAllowed]) -> String {
@@ -246,13 +303,20 @@ impl PackageError {
             | Self::MissingFile { .. }
             | Self::Permissions { .. }
             | Self::OtherModel { .. }
+            | Self::OtherDigest { .. }
+            | Self::Grants { .. }
             | Self::Location { .. } => ErrorCode::InvalidArgument,
-            Self::NotAllowed { .. } => ErrorCode::PermissionDenied,
+            Self::NotAllowed { .. } | Self::Unsigned { .. } => ErrorCode::PermissionDenied,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Exists { .. } => ErrorCode::AlreadyExists,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Registry(error) => error.code(),
-            Self::Locked { .. } | Self::Objects { .. } | Self::Changing { .. } => ErrorCode::Unavailable,
+            Self::Locked { .. }
+            | Self::Objects { .. }
+            | Self::Changing { .. }
+            | Self::Secret { .. }
+            | Self::Download { passes: true, .. } => ErrorCode::Unavailable,
+            Self::Download { passes: false, .. } => ErrorCode::NotFound,
             Self::Io { .. } | Self::Blob { .. } | Self::Misplaced { .. } => ErrorCode::Internal,
         }
     }

@@ -10,6 +10,7 @@
 
 mod archive;
 mod cache;
+mod download;
 mod error;
 mod files;
 mod grants;
@@ -20,12 +21,14 @@ mod package;
 mod path;
 mod permissions;
 mod record;
+mod shared;
 mod staged;
 mod store;
 mod traffic;
 
 pub use archive::{ArchiveLimits, unpack};
 pub use cache::{Cache, Finished, Writer};
+pub use download::download;
 pub use error::{PackageError, Said};
 pub use files::PackageFiles;
 pub use grants::{Grants, folder_files};
@@ -33,8 +36,9 @@ pub use manifest::{Batching, GraphManifest, Instances, Limits, MANIFEST_FILE, Ma
 pub use overrides::{InstanceGroup, Overrides, SequenceOverride, VersionPolicy, Waiting};
 pub use package::Package;
 pub use path::PackagePath;
-pub use permissions::{Granted, NotAllowed, Permissions};
+pub use permissions::{AllowedBy, Granted, ModelGrants, NotAllowed, Permissions};
 pub use record::{Blob, MAX_FILES, MAX_RECORD, MediaType, Record, digest_of};
+pub use shared::SharedCache;
 pub use staged::{Staged, Verified};
 pub use store::{Listed, Stamp, Store, StoreLocation, StoreOptions, Stored};
 pub use traffic::{Shadow, Traffic};

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vespid_types::{Digest, ModelName, Version};
 
 use crate::archive::{self, ArchiveLimits};
-use crate::record::{digest_of_file, paths};
+use crate::record::{Record, digest_of_file, paths};
 use crate::{Cache, MANIFEST_FILE, Manifest, Package, PackageError, PackageFiles, PackagePath, files};
 
 /// A private folder in which an archive is received. Dropping it removes all.
@@ -121,9 +121,26 @@ impl Verified {
         self.dir.path().join(UNPACKED)
     }
 
-    /// Its record, where it came with one.
-    pub(crate) fn package(&self) -> Option<&Package> {
-        self.package.as_ref()
+    /// The same with its record, and so its digest, made.
+    ///
+    /// # Errors
+    /// What is wrong with the plugin's file, or what the file system says.
+    pub fn recorded(self) -> Result<(Self, Digest), PackageError> {
+        let (verified, package) = self.with_package()?;
+        let digest = package.record.digest();
+        Ok((Self { package: Some(package), ..verified }, digest))
+    }
+
+    /// Its record, which is made where it came without one.
+    pub(crate) fn with_package(mut self) -> Result<(Self, Package), PackageError> {
+        let package = match self.package.take() {
+            Some(package) => package,
+            None => {
+                let (record, config) = Record::of_files(&self.dir(), &self.manifest, &self.files)?;
+                Package { record, config }
+            }
+        };
+        Ok((self, package))
     }
 
     /// Checks that this is the model and version that a request names.

@@ -156,6 +156,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens another store over the cache of one that is open: what is fetched from the one need not be fetched for the other.
+    ///
+    /// # Errors
+    /// Why the store cannot be used.
+    pub fn beside(location: &StoreLocation, cache: Arc<Cache>) -> Result<Self, PackageError> {
+        let objects: Arc<dyn ObjectStore> = match location {
+            StoreLocation::Folder(folder) => {
+                let objects = LocalFileSystem::new_with_prefix(folder);
+                Arc::new(objects.map_err(PackageError::objects("open", &folder.display()))?)
+            }
+            StoreLocation::Bucket(url) => StoreLocation::open(url)?,
+        };
+        Ok(Self::of(objects, None, cache, false))
+    }
+
     fn prepare(StoreOptions { location, cache }: StoreOptions) -> Result<Self, PackageError> {
         let (objects, folder): (Arc<dyn ObjectStore>, _) = match &location {
             StoreLocation::Folder(folder) => {
@@ -186,15 +201,19 @@ impl Store {
         if !in_place {
             cache.clear_unused()?;
         }
-        Ok(Self {
+        Ok(Self::of(objects, folder, Arc::new(cache), in_place))
+    }
+
+    fn of(objects: Arc<dyn ObjectStore>, folder: Option<PathBuf>, cache: Arc<Cache>, in_place: bool) -> Self {
+        Self {
             objects,
-            cache: Arc::new(cache),
+            cache,
             folder,
             in_place,
             gathering: RwLock::default(),
             fetching: Semaphore::new(FETCHES),
             known: Mutex::default(),
-        })
+        }
     }
 
     /// The cache of this process.

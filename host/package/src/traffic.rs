@@ -42,6 +42,14 @@ pub struct Shadow {
     pub tolerance: f64,
 }
 
+impl Shadow {
+    /// A version that gets a copy of each, and may differ by as much as is usual.
+    #[must_use]
+    pub fn of(version: Version) -> Self {
+        Self { version, percent: all(), tolerance: tolerance() }
+    }
+}
+
 fn all() -> f64 {
     100.0
 }

@@ -20,7 +20,9 @@ pub use catalog::{IndexEntry, State};
 pub use inference::Inference;
 pub use model::{CaseReader, ReadyModel};
 pub use predictor::{Memory, Predictor, PredictorOptions, ResponseStream};
-pub use repository::{Agreement, Control, DEFAULT_POLL, LoadOptions, Loading, Repository, RepositoryOptions};
+pub use repository::{
+    Agreement, Control, DEFAULT_POLL, LoadOptions, Loading, Repository, RepositoryOptions, Supplier, Supply,
+};
 pub use sources::Sources;
 pub use stats::{LATENCY_BOUNDS, Reason, Statistics, Times};
 pub use traffic::{Outcome, Shadow, ShadowCounts, Traffic};

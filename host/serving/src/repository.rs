@@ -10,6 +10,7 @@
 mod follow;
 mod import;
 mod load;
+mod managed;
 mod reconcile;
 mod residence;
 mod task;
@@ -39,6 +40,7 @@ use crate::predictor::Predictor;
 pub use follow::DEFAULT_POLL;
 pub use load::{Agreement, LoadOptions};
 use load::{Turns, run};
+pub use managed::{Supplier, Supply};
 use task::Command;
 use wake::{Waker, Wakings};
 
@@ -67,6 +69,8 @@ pub struct RepositoryOptions {
     pub memory: Option<ByteSize>,
     /// Which models of the store are served.
     pub control: Control,
+    /// What brings packages into the store that are not there when they are to be loaded.
+    pub supplier: Option<Arc<dyn Supplier>>,
 }
 
 impl RepositoryOptions {
@@ -82,6 +86,7 @@ impl RepositoryOptions {
             loading: Loading::default(),
             memory: None,
             control: Control::default(),
+            supplier: None,
         }
     }
 }
@@ -106,6 +111,9 @@ pub enum Control {
     Poll(Duration),
     /// These, and those that are uploaded or that a load is asked for.
     Explicit(BTreeSet<ModelName>),
+    /// None but those that this process [lists](Repository::list). What clients ask to have changed is refused, for it would be
+    /// changed back.
+    Managed,
 }
 
 impl Control {
@@ -113,6 +121,7 @@ impl Control {
         match self {
             Self::All | Self::Poll(_) => true,
             Self::Explicit(names) => names.contains(name),
+            Self::Managed => false,
         }
     }
 }
@@ -139,6 +148,9 @@ struct Shared {
     loaded: AtomicBool,
     turns: Turns,
     wakings: Wakings,
+    supplier: Option<Arc<dyn Supplier>>,
+    /// Whether it is not for clients to change what is served.
+    managed: bool,
 }
 
 impl Repository {
@@ -146,13 +158,27 @@ impl Repository {
     ///
     /// # Errors
     /// Where the store cannot be listed.
-    pub async fn start(store: Store, predictor: Predictor, options: RepositoryOptions) -> Result<Self> {
-        let RepositoryOptions { engine, backends, max_package, permissions, cases, loading, memory, control } =
-            options;
+    pub async fn start(
+        store: impl Into<Arc<Store>>,
+        predictor: Predictor,
+        options: RepositoryOptions,
+    ) -> Result<Self> {
+        let RepositoryOptions {
+            engine,
+            backends,
+            max_package,
+            permissions,
+            cases,
+            loading,
+            memory,
+            control,
+            supplier,
+        } = options;
+        let store = store.into();
         let listed = store.list().await?;
         let ledger = Ledger::default();
         let shared = Arc::new(Shared {
-            store: Arc::new(store),
+            store,
             workshop: Arc::new(Workshop::new(engine, backends, permissions, ledger.clone())),
             ledger,
             predictor: predictor.clone(),
@@ -165,16 +191,20 @@ impl Repository {
             loaded: AtomicBool::new(false),
             turns: Turns::default(),
             wakings: Wakings::default(),
+            supplier,
+            managed: control == Control::Managed,
         });
         let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
         let repository = Self { commands, shared };
         predictor.load_with(Box::new(Waker::of(&repository)));
         tokio::spawn(task::serve(Arc::clone(&repository.shared), inbox));
-        follow::start(&repository, listed, control);
+        if control != Control::Managed {
+            follow::start(&repository, listed, control);
+        }
         Ok(repository)
     }
 
-    /// Whether what the store held at the start has been loaded, or found not to load.
+    /// Whether what the store held at the start, or what is to be served in its place, has been loaded, or found not to load.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.shared.loaded.load(Ordering::Acquire)
@@ -195,9 +225,7 @@ impl Repository {
     where
         S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
     {
-        if self.shared.store.contains(&name, version).await? {
-            return Err(PackageError::Exists { name, version }.into());
-        }
+        self.check_absent(&name, version).await?;
         let staged = self.receive(body).await?;
         let limits = self.shared.limits;
         let expected = name.clone();
@@ -242,6 +270,7 @@ impl Repository {
     /// # Errors
     /// `NOT_FOUND`, or what the store says.
     pub async fn remove(&self, name: ModelName, version: Version) -> Result<()> {
+        self.check_unmanaged(&name)?;
         let repository = self.clone();
         run(async move {
             let _turn = repository.shared.turns.take(&name).await;
@@ -270,6 +299,7 @@ impl Repository {
     /// `NOT_FOUND` for the model, and for a version that it leads traffic to and does not serve; or what the store says; all
     /// is then as it was. Where a version that it selects does not load, the others are served as it says.
     pub async fn set_traffic(&self, name: ModelName, traffic: Traffic) -> Result<()> {
+        self.check_unmanaged(&name)?;
         let _turn = self.shared.turns.take(&name).await;
         let versions = self.shared.predictor.catalog().versions(&name);
         if versions.is_empty() {

@@ -12,6 +12,7 @@ mod backends;
 mod batch;
 mod bench;
 mod buckets;
+mod chosen;
 mod classification;
 mod clients;
 mod composition;

@@ -31,11 +31,31 @@ impl<'a> Suite<'a> {
         scratch: &Scratch,
         name: &'static str,
     ) -> Result<Self> {
+        Self::read(cx, step, scratch, name, &["deb"])
+    }
+
+    /// The same, and which sources.
+    pub(crate) fn with_sources(
+        cx: &'a Context,
+        step: &mut Step<'_>,
+        scratch: &Scratch,
+        name: &'static str,
+    ) -> Result<Self> {
+        Self::read(cx, step, scratch, name, &["deb", "deb-src"])
+    }
+
+    fn read(
+        cx: &'a Context,
+        step: &mut Step<'_>,
+        scratch: &Scratch,
+        name: &'static str,
+        kinds: &[&str],
+    ) -> Result<Self> {
         if !cx.has_program("apt-get") || !Path::new(KEYRING).exists() {
             bail!("this is no Debian: there is no apt-get, or no {KEYRING}");
         }
         let suite = Self { cx, name, root: scratch.folder("apt")? };
-        suite.configure()?;
+        suite.configure(kinds)?;
         step.note(&format!("reading the list of Debian's {name}"));
         step.run(suite.command("apt-get", &["update"]))
             .with_context(|| format!("the Debian mirror does not give its {name}: is there a network?"))?;
@@ -62,12 +82,62 @@ impl<'a> Suite<'a> {
         extract(self.cx, &file, path, into).with_context(|| format!("{} cannot be unpacked", file.display()))
     }
 
-    fn configure(&self) -> Result<()> {
+    /// Loads the packages of these names and unpacks what they hold under `usr`.
+    pub(crate) fn unpack_all(&self, step: &mut Step<'_>, packages: &[String], into: &Path) -> Result<()> {
+        let folder = self.root.join("packages");
+        scratch::create(&folder)?;
+        step.note(&format!("loading {} packages of Debian's {}", packages.len(), self.name));
+        let mut download = self.command("apt-get", &["download"]);
+        download.args(packages).current_dir(&folder);
+        step.run(download).with_context(|| format!("they cannot be loaded from {}", self.name))?;
+        step.note("unpacking them");
+        for entry in fs::read_dir(&folder)? {
+            let file = entry?.path();
+            extract(self.cx, &file, "./usr", into)
+                .with_context(|| format!("{} cannot be unpacked", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The names of these packages and of all that they depend on, as on a machine that has none.
+    pub(crate) fn closure(&self, packages: &[&str]) -> Result<Vec<String>> {
+        let nothing = self.root.join("status");
+        fs::write(&nothing, "")?;
+        let mut command =
+            self.command("apt-get", &["install", "--no-install-recommends", "--print-uris", "-qq"]);
+        command.arg("-o").arg(format!("Dir::State::status={}", nothing.display())).args(packages);
+        // 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE HASH
+        let table = output(&mut command)?;
+        let name = |line: &str| Some(line.split(' ').nth(1)?.split('_').next()?.to_owned());
+        Ok(table.lines().filter_map(name).collect())
+    }
+
+    /// Loads the newest source of a package as its authors gave it out, without Debian's changes, and unpacks it; its folder. To
+    /// apply those takes dpkg-dev, which not every machine has.
+    pub(crate) fn source(&self, step: &mut Step<'_>, package: &str, scratch: &Scratch) -> Result<PathBuf> {
+        let folder = scratch.folder("source")?;
+        step.note(&format!("loading the source of {package}"));
+        let mut download =
+            self.command("apt-get", &["source", "-qq", "--download-only", "--tar-only", package]);
+        download.current_dir(&folder);
+        step.run(download).with_context(|| format!("its source cannot be loaded from {}", self.name))?;
+        let archive = fs::read_dir(&folder)?.next().context("it has no archive")??.path();
+        let unpacked = scratch.folder("unpacked-source")?;
+        step.note(&format!("unpacking the source of {package}"));
+        let mut tar = self.cx.command("tar");
+        tar.args(["--extract", "--strip-components=1", "--directory"]).arg(&unpacked);
+        tar.arg("--file").arg(&archive);
+        step.run(tar)?;
+        Ok(unpacked)
+    }
+
+    fn configure(&self, kinds: &[&str]) -> Result<()> {
         for folder in ["lists/partial", "cache/archives/partial"] {
             scratch::create(&self.root.join(folder))?;
         }
-        let source = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror(self.cx)?, self.name);
-        fs::write(self.root.join("sources.list"), source)?;
+        let mirror = mirror(self.cx)?;
+        let source = |kind: &&str| format!("{kind} [signed-by={KEYRING}] {mirror} {} main\n", self.name);
+        fs::write(self.root.join("sources.list"), kinds.iter().map(source).collect::<String>())?;
         fs::write(self.root.join("apt.conf"), self.configuration()?)?;
         Ok(())
     }
@@ -99,6 +169,10 @@ impl<'a> Suite<'a> {
             ("Acquire::Languages", "none"),
         ] {
             writeln!(text, "{option} \"{value}\";")?;
+        }
+        if self.name == "sid" {
+            // Its lists are said to be good for a week, and mirrors that keep a day of it may be older.
+            writeln!(text, "Acquire::Check-Valid-Until \"false\";")?;
         }
         Ok(text)
     }

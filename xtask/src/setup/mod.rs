@@ -5,6 +5,7 @@ mod debian;
 mod exported;
 pub(crate) mod gpu;
 mod guest;
+pub(crate) mod kubernetes;
 mod magika;
 pub(crate) mod onnxruntime;
 pub(crate) mod openvino;
@@ -54,12 +55,16 @@ pub(crate) enum Part {
     S3,
     /// A broker that speaks Kafka's protocol, and nats-server.
     Brokers,
+    /// An API server of Kubernetes with its controllers, a newer one of custom resources, etcd, helm and kubectl.
+    Kubernetes,
+    /// nginx, which a bench compares with.
+    Nginx,
     /// The OCI registry that packages are pushed to and pulled from, a second client of it, and cosign.
     Registry,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
@@ -73,6 +78,8 @@ impl Part {
         Self::Onnx,
         Self::S3,
         Self::Brokers,
+        Self::Kubernetes,
+        Self::Nginx,
         Self::Registry,
     ];
 
@@ -95,6 +102,8 @@ impl Part {
             Self::Silero => silero::ensure(cx),
             Self::S3 => s3::ensure(cx),
             Self::Brokers => brokers::ensure(cx),
+            Self::Kubernetes => kubernetes::ensure(cx).and_then(|()| python::ensure_manifests(cx)),
+            Self::Nginx => registry::ensure_nginx(cx),
             Self::Registry => registry::ensure(cx).and_then(|()| python::ensure_registry(cx)),
         }
     }
@@ -116,6 +125,8 @@ impl fmt::Display for Part {
             Self::Silero => "silero",
             Self::S3 => "s3",
             Self::Brokers => "brokers",
+            Self::Kubernetes => "kubernetes",
+            Self::Nginx => "nginx",
             Self::Registry => "registry",
         })
     }

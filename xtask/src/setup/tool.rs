@@ -26,6 +26,9 @@ pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", feat
 /// Checks the lock file against the advisories.
 pub(crate) const AUDIT: Tool = Tool { name: "cargo-audit", version: "0.22.2", features: &[] };
 
+/// Writes what a program is made of, which goes into the image beside it.
+pub(crate) const CYCLONEDX: Tool = Tool { name: "cargo-cyclonedx", version: "0.5.9", features: &[] };
+
 impl Tool {
     /// Installs it into the cache, unless the user has one of any version.
     pub(crate) fn ensure(&self, cx: &Context) -> Result<()> {

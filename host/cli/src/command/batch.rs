@@ -38,7 +38,7 @@ Examples:
 
 A job file has the same in YAML:
 
-  model: iris                      # or a package: a folder, a tar, oci://...
+  model: iris                      # or a package: a folder, a tar, oci://..., http://...
   input:
     url: flowers/*.parquet         # or a list
     where: petal_width > 0.5 AND species IS NOT NULL
@@ -88,6 +88,10 @@ pub(crate) struct BatchArgs {
     /// How the report is printed
     #[arg(long, value_enum, default_value = "table")]
     report: Output,
+    /// A file into which the report is written as JSON besides, or why the job failed: 4 KiB at most, as Kubernetes takes it
+    /// from /dev/termination-log
+    #[arg(long, value_name = "FILE")]
+    report_file: Option<PathBuf>,
     #[command(flatten)]
     libraries: Libraries,
 }
@@ -99,7 +103,10 @@ const RUN_AGAIN: u8 = 75;
 const LOG: &str = "warn,vespid=info,vespid_batch=info,plugin=info";
 
 pub(crate) fn run(args: &BatchArgs) -> ExitCode {
-    try_run(args).unwrap_or_else(|error| failed(&error))
+    try_run(args).unwrap_or_else(|error| {
+        report::leave(args.report_file.as_deref(), &format!("{error:#}"));
+        failed(&error)
+    })
 }
 
 fn try_run(args: &BatchArgs) -> anyhow::Result<ExitCode> {
@@ -112,6 +119,7 @@ fn try_run(args: &BatchArgs) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     match outcome? {
         Outcome::Done(report) => {
+            report::leave(args.report_file.as_deref(), &report::short(&report)?);
             report::print(&report, args.report)?;
             Ok(ExitCode::SUCCESS)
         }

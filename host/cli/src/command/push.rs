@@ -8,10 +8,11 @@ use clap::Args;
 use tempfile::TempDir;
 use vespid_package::oci::{Outgoing, Reference};
 use vespid_package::{ArchiveLimits, Package, Record, Store, StoreLocation, StoreOptions};
+use vespid_types::Digest;
 
 use super::build;
 use crate::args::Server;
-use crate::client::{Client, Upload};
+use crate::client::{Client, ServerUrl, Upload};
 use crate::failure::{Failure, Hint};
 use crate::manifest::Manifest;
 use crate::pack::{self, Contents};
@@ -49,27 +50,49 @@ pub(crate) struct PushArgs {
 }
 
 pub(crate) fn run(args: &PushArgs) -> anyhow::Result<()> {
+    let package = Packaged { path: &args.package, registries: &args.registry };
     match &args.target {
-        None => to_server(args),
-        Some(target) if registry::is_reference(target) => to_registry(args, &registry::reference(target)?),
-        Some(target) => to_store(args, target),
+        None => drop(to_server(&package, &args.server.url, "")?),
+        Some(target) if registry::is_reference(target) => {
+            let (_, sent) = to_registry(&package, &registry::reference(target)?, args.sign.as_deref())?;
+            ui::result(format!("reference  {}", sent.reference))?;
+            ui::result(format!("digest     {}", sent.digest))?;
+        }
+        Some(_) if args.sign.is_some() => {
+            return Err(Failure::usage("--sign is for registries: a store keeps no signatures").into());
+        }
+        Some(target) => {
+            let (_, digest) = to_store(&package, target)?;
+            ui::result(format!("digest     {digest}"))?;
+        }
     }
+    Ok(())
 }
 
-fn to_server(args: &PushArgs) -> anyhow::Result<()> {
-    if !args.package.is_dir() {
-        let manifest = pack::read_manifest(&args.package)?;
-        return upload(args, &manifest, &args.package);
-    }
-    let (manifest, contents) = build::collect(&args.package, &args.registry)?;
-    let folder = temporary()?;
-    let package = folder.path().join("package.tar");
-    pack::write(&contents, &package)?;
-    upload(args, &manifest, &package)
+/// What is handed over.
+pub(crate) struct Packaged<'a> {
+    /// A model's folder, or a package that was built.
+    pub(crate) path: &'a Path,
+    pub(crate) registries: &'a RegistryArgs,
 }
 
-fn upload(args: &PushArgs, manifest: &Manifest, package: &Path) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.url, None);
+/// Where a registry has it.
+pub(crate) struct Sent {
+    /// With its digest.
+    pub(crate) reference: Reference,
+    pub(crate) digest: Digest,
+}
+
+/// Hands it to a running server, with a query that is for a cluster's gateway.
+pub(crate) fn to_server(package: &Packaged<'_>, server: &ServerUrl, query: &str) -> anyhow::Result<Manifest> {
+    let (file, _kept) = package.packed()?;
+    let manifest = pack::read_manifest(&file)?;
+    upload(server, &manifest, &file, query)?;
+    Ok(manifest)
+}
+
+fn upload(server: &ServerUrl, manifest: &Manifest, package: &Path, query: &str) -> anyhow::Result<()> {
+    let client = Client::new(server, None);
     let unreadable = || format!("{} cannot be read", package.display());
     let file = File::open(package).hint(unreadable(), "check the path")?;
     let length = file.metadata().hint(unreadable(), "check the path")?.len();
@@ -78,7 +101,7 @@ fn upload(args: &PushArgs, manifest: &Manifest, package: &Path) -> anyhow::Resul
     }
     let bar = ui::transfer(length, "pushing");
     let mut reader = bar.wrap_read(file);
-    let path = oip::repository_path(&manifest.name, manifest.version);
+    let path = oip::repository_path(&manifest.name, manifest.version) + query;
     let body = Upload { reader: &mut reader, length, content_type: "application/x-tar" };
     let outcome = client.put(&path, body);
     bar.finish_and_clear();
@@ -86,30 +109,31 @@ fn upload(args: &PushArgs, manifest: &Manifest, package: &Path) -> anyhow::Resul
     pushed(manifest, length, client.server())
 }
 
-fn to_registry(args: &PushArgs, reference: &Reference) -> anyhow::Result<()> {
-    let key = args.sign.as_deref().map(registry::signing_key).transpose()?;
-    let client = registry::Client::new(&args.registry)?;
-    let (manifest, folder) = unpacked(args)?;
+/// Hands it to a registry, signed where there is a key.
+pub(crate) fn to_registry(
+    package: &Packaged<'_>,
+    reference: &Reference,
+    key: Option<&Path>,
+) -> anyhow::Result<(Manifest, Sent)> {
+    let key = key.map(registry::signing_key).transpose()?;
+    let client = registry::Client::new(package.registries)?;
+    let (manifest, folder) = package.unpacked()?;
     let (record, config) = Record::of_folder(folder.path())?;
-    let package = Outgoing { dir: folder.path(), record: &record, config: &config };
     let tag = manifest.version.to_string();
     let sent = client.transfer("pushing", async |registry, progress| {
+        let package = Outgoing { dir: folder.path(), record: &record, config: &config };
         registry.push(reference, &tag, package, key.as_ref(), progress).await
     })?;
     ui::note(format!("{} blobs sent, {} were there", sent.sent, sent.there));
     pushed(&manifest, record.size(), &sent.reference.place())?;
-    ui::result(format!("reference  {}", sent.reference))?;
-    ui::result(format!("digest     {}", record.digest()))?;
-    Ok(())
+    Ok((manifest, Sent { reference: sent.reference, digest: record.digest() }))
 }
 
-fn to_store(args: &PushArgs, target: &str) -> anyhow::Result<()> {
-    if args.sign.is_some() {
-        return Err(Failure::usage("--sign is for registries: a store keeps no signatures").into());
-    }
+/// Puts it into a store, a folder or a bucket; its digest.
+pub(crate) fn to_store(package: &Packaged<'_>, target: &str) -> anyhow::Result<(Manifest, Digest)> {
     let location: StoreLocation = target.parse().map_err(|error| Failure::usage(format!("{error}")))?;
-    let client = registry::Client::new(&args.registry)?;
-    let (manifest, folder) = unpacked(args)?;
+    let client = registry::Client::new(package.registries)?;
+    let (manifest, folder) = package.unpacked()?;
     let scratch = temporary()?;
     let cache = matches!(location, StoreLocation::Bucket(_)).then(|| scratch.path().to_owned());
     let stored = client.wait(async {
@@ -118,8 +142,7 @@ fn to_store(args: &PushArgs, target: &str) -> anyhow::Result<()> {
         store.commit(store.stage()?.verify_package(package, store.cache())?).await
     })?;
     pushed(&manifest, stored.size, &target)?;
-    ui::result(format!("digest     {}", stored.digest))?;
-    Ok(())
+    Ok((manifest, stored.digest))
 }
 
 fn pushed(manifest: &Manifest, size: u64, to: &dyn std::fmt::Display) -> anyhow::Result<()> {
@@ -129,20 +152,40 @@ fn pushed(manifest: &Manifest, size: u64, to: &dyn std::fmt::Display) -> anyhow:
     Ok(())
 }
 
-/// The package's files in a folder of their own, which a folder is built into and a tar unpacked.
-fn unpacked(args: &PushArgs) -> anyhow::Result<(Manifest, TempDir)> {
-    if !args.package.is_dir() {
-        let manifest = pack::read_manifest(&args.package)?;
-        let folder = temporary()?;
-        // The user's own: what it may hold is for the receiver to limit.
-        let limits = ArchiveLimits { size: ByteSize(u64::MAX), entries: usize::MAX };
-        vespid_package::unpack(&args.package, folder.path(), limits)?;
-        return Ok((manifest, folder));
+impl Packaged<'_> {
+    /// What it is called, and the digest that it has wherever it goes.
+    pub(crate) fn digest(&self) -> anyhow::Result<(Manifest, Digest)> {
+        let (manifest, folder) = self.unpacked()?;
+        Ok((manifest, Record::of_folder(folder.path())?.0.digest()))
     }
-    let (manifest, contents) = build::collect(&args.package, &args.registry)?;
-    let folder = temporary()?;
-    lay_out(&contents, folder.path())?;
-    Ok((manifest, folder))
+
+    /// The package as a file: of a folder in one of its own, which lasts as long as what is returned with it.
+    pub(crate) fn packed(&self) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
+        if !self.path.is_dir() {
+            return Ok((self.path.to_owned(), None));
+        }
+        let (_, contents) = build::collect(self.path, self.registries)?;
+        let folder = temporary()?;
+        let file = folder.path().join("package.tar");
+        pack::write(&contents, &file)?;
+        Ok((file, Some(folder)))
+    }
+
+    /// The package's files in a folder of their own, which a folder is built into and a tar unpacked.
+    fn unpacked(&self) -> anyhow::Result<(Manifest, TempDir)> {
+        if !self.path.is_dir() {
+            let manifest = pack::read_manifest(self.path)?;
+            let folder = temporary()?;
+            // The user's own: what it may hold is for the receiver to limit.
+            let limits = ArchiveLimits { size: ByteSize(u64::MAX), entries: usize::MAX };
+            vespid_package::unpack(self.path, folder.path(), limits)?;
+            return Ok((manifest, folder));
+        }
+        let (manifest, contents) = build::collect(self.path, self.registries)?;
+        let folder = temporary()?;
+        lay_out(&contents, folder.path())?;
+        Ok((manifest, folder))
+    }
 }
 
 fn lay_out(contents: &Contents, folder: &Path) -> Result<(), Failure> {

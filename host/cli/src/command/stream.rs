@@ -26,7 +26,7 @@ Examples:
 
 A stream in YAML (docs/stream.md has all of it):
 
-  model: iris                          # or a package: a folder, a tar, oci://...
+  model: iris                          # or a package: a folder, a tar, oci://..., http://...
   source:
     kafka: {brokers: 'localhost:9092', topics: flowers, group: iris}
   sink:

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use url::Url;
 use vespid_package::StoreLocation;
 use vespid_types::{ModelName, ModelRef, Version};
 
@@ -97,10 +98,14 @@ fn package(text: &str, registries: &crate::registry::RegistryArgs) -> anyhow::Re
         })?;
         return Package::pulled(&pulled, &cache);
     }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let url = Url::parse(text).map_err(|error| Failure::usage(format!("'{text}' is no URL: {error}")))?;
+        return Package::fetch(&url, &Client::new(registries)?);
+    }
     let path = Path::new(text);
     if !path.exists() {
         return Err(Failure::usage(format!("'{text}' is no package: there is no such folder or file"))
-            .hint("name a model's folder, a package or oci://..., or say with --store where the model of this name is")
+            .hint("name a model's folder, a package, oci://... or http://..., or say with --store where the model of this name is")
             .into());
     }
     Package::open(path, registries)

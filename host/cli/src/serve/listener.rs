@@ -48,7 +48,8 @@ pub(crate) async fn listen(
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS);
-    let serving = server.serve(router.into_make_service());
+    // The client's address goes along with each request: a gateway tells its pods who asked.
+    let serving = server.serve(router.into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served.context("serving failed"),

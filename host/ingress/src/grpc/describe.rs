@@ -1,5 +1,6 @@
 //! Descriptions of the server, its models and their repository as messages.
 
+use axum::http::HeaderMap;
 use vespid_types::{Error, ErrorCode, Extent};
 
 use super::decode::target;
@@ -11,6 +12,7 @@ use super::proto::{
     ModelStatistics as StatisticsMessage, ModelStatisticsResponse, RepositoryIndexResponse,
     ServerMetadataResponse, StatisticDuration,
 };
+use crate::version::chosen;
 use crate::wire::metadata::{
     ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata, TensorMetadata,
 };
@@ -22,9 +24,14 @@ pub(super) fn server() -> ServerMetadataResponse {
     ServerMetadataResponse { name, version, extensions }
 }
 
-pub(super) async fn model(api: &Api, model: &str, version: &str) -> Result<ModelMetadataResponse, Error> {
+pub(super) async fn model(
+    api: &Api,
+    model: &str,
+    version: &str,
+    headers: &HeaderMap,
+) -> Result<ModelMetadataResponse, Error> {
     let ModelMetadata { name, versions, platform, inputs, outputs } =
-        api.metadata(target(model, version)?).await?;
+        api.metadata(target(model, version)?, headers).await?;
     Ok(ModelMetadataResponse {
         name: name.into(),
         versions: versions.into_iter().map(String::from).collect(),
@@ -40,8 +47,8 @@ fn tensor(TensorMetadata { name, datatype, shape }: TensorMetadata) -> TensorMes
 }
 
 /// Whether a model can be called. One that is not there cannot, as Triton has it.
-pub(super) fn is_ready(api: &Api, model: &str, version: &str) -> Result<bool, Error> {
-    match api.predictor.check(&target(model, version)?) {
+pub(super) fn is_ready(api: &Api, model: &str, version: &str, headers: &HeaderMap) -> Result<bool, Error> {
+    match api.predictor.check(&chosen(&target(model, version)?, headers)?) {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unavailable) => Ok(false),
         Err(error) => Err(error),
@@ -131,6 +138,11 @@ fn duration(Duration { count, ns }: Duration) -> Option<StatisticDuration> {
 }
 
 /// A model's configuration in Triton's words.
-pub(super) async fn config(api: &Api, model: &str, version: &str) -> Result<ModelConfigResponse, Error> {
-    Ok(ModelConfigResponse { config: Some(api.config(&target(model, version)?).await?) })
+pub(super) async fn config(
+    api: &Api,
+    model: &str,
+    version: &str,
+    headers: &HeaderMap,
+) -> Result<ModelConfigResponse, Error> {
+    Ok(ModelConfigResponse { config: Some(api.config(&target(model, version)?, headers).await?) })
 }

@@ -13,6 +13,7 @@ use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::status::unlogged;
 use crate::Api;
 use crate::observe::{GRPC, fault};
+use crate::version::chosen;
 use crate::wire::OutputFormat;
 use crate::wire::classification::classify_outputs;
 use crate::wire::options::Options;
@@ -85,7 +86,7 @@ pub(super) fn to_wire(
 pub(super) async fn prepare(api: &Api, message: ModelInferRequest, caller: &Caller) -> Result<Asked, Error> {
     let found = async {
         let target = target(&message.model_name, &message.model_version)?;
-        Ok((api.predictor.resolve(&target).await?, target))
+        Ok((api.predictor.resolve(&chosen(&target, &caller.headers)?).await?, target))
     };
     let (model, target) = found.await.inspect_err(|error| fault(error, None, None))?;
     let inference = api.begin(&GRPC, model, &caller.headers);

@@ -40,8 +40,11 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
-        let ModelReadyRequest { name, version } = request.into_inner();
-        answer(describe::is_ready(&self.api, &name, &version).map(|ready| ModelReadyResponse { ready }))
+        let (metadata, _, ModelReadyRequest { name, version }) = request.into_parts();
+        answer(
+            describe::is_ready(&self.api, &name, &version, metadata.as_ref())
+                .map(|ready| ModelReadyResponse { ready }),
+        )
     }
 
     async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answer<ServerMetadataResponse> {
@@ -49,8 +52,8 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
-        let ModelMetadataRequest { name, version } = request.into_inner();
-        answer(describe::model(&self.api, &name, &version).await)
+        let (metadata, _, ModelMetadataRequest { name, version }) = request.into_parts();
+        answer(describe::model(&self.api, &name, &version, metadata.as_ref()).await)
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
@@ -68,8 +71,8 @@ impl GrpcInferenceService for Service {
     }
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
-        let ModelConfigRequest { name, version } = request.into_inner();
-        answer(describe::config(&self.api, &name, &version).await)
+        let (metadata, _, ModelConfigRequest { name, version }) = request.into_parts();
+        answer(describe::config(&self.api, &name, &version, metadata.as_ref()).await)
     }
 
     async fn model_statistics(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::HeaderMap;
 use bytesize::ByteSize;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -18,6 +19,7 @@ use vespid_types::{BoxError, Error, ErrorCode, ModelRef, note_copy};
 use super::Api;
 use super::encoding;
 use super::error::Failure;
+use crate::version::chosen;
 
 /// How much of an unwanted body is read so that the client, which may still be sending, gets to see the answer.
 const DRAIN_BYTES: usize = 64 << 20;
@@ -74,13 +76,23 @@ pub(super) async fn read_body(mut body: Body, limit: ByteSize, head: usize) -> R
     }
 }
 
+/// The model that is asked, which is loaded first where it is not.
+pub(super) async fn resolve_for(
+    api: &Api,
+    target: &ModelRef,
+    headers: &HeaderMap,
+) -> Result<Arc<ReadyModel>, Error> {
+    api.predictor.resolve(&chosen(target, headers)?).await
+}
+
 /// The model that is asked, and the whole body that it is asked with.
 pub(super) async fn read_for(
     api: &Api,
     target: &ModelRef,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<(Arc<ReadyModel>, Bytes), Failure> {
-    match api.predictor.resolve(target).await {
+    match resolve_for(api, target, headers).await {
         Ok(model) => Ok((model, read_body(body, api.max_body, 0).await?)),
         Err(error) => {
             drain(body).await;

@@ -27,7 +27,7 @@ pub(super) async fn generate(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let (model, body) = read_for(&api, &target, body).await?;
+    let (model, body) = read_for(&api, &target, &headers, body).await?;
     let inference = api.begin(&HTTP, model, &headers);
     let answered = one(&inference, &body, target).await;
     Ok(observe::about(&inference, answered.map_err(Failure::from)))
@@ -54,7 +54,7 @@ pub(super) async fn generate_stream(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let (model, body) = read_for(&api, &target, body).await?;
+    let (model, body) = read_for(&api, &target, &headers, body).await?;
     let inference = api.begin(&HTTP, model, &headers);
     let answered = many(&inference, &body, target).await;
     Ok(observe::about(&inference, answered.map_err(Failure::from)))

@@ -8,6 +8,7 @@ use futures_util::stream;
 use vespid_serving::Inference;
 use vespid_types::{Error, ModelRef};
 
+use super::body::resolve_for;
 use super::error::Failure;
 use super::target::Target;
 use super::{Api, drain, observe, read_body};
@@ -21,7 +22,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let model = match api.predictor.resolve(&target).await {
+    let model = match resolve_for(&api, &target, &headers).await {
         Ok(model) => model,
         Err(error) => {
             drain(body).await;

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::Api;
 use super::error::Failure;
 use super::target::Target;
 use crate::describe;
+use crate::version::chosen;
 use crate::wire::metadata::{ModelMetadata, ServerMetadata};
 use crate::wire::statistics::ModelStatisticsList;
 
@@ -34,15 +35,17 @@ pub(super) async fn models(State(api): State<Api>) -> Json<Value> {
 pub(super) async fn model(
     State(api): State<Api>,
     Target(target): Target,
+    headers: HeaderMap,
 ) -> Result<Json<ModelMetadata>, Failure> {
-    Ok(Json(api.metadata(target).await?))
+    Ok(Json(api.metadata(target, &headers).await?))
 }
 
 pub(super) async fn model_ready(
     State(api): State<Api>,
     Target(target): Target,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    api.predictor.check(&target)?;
+    api.predictor.check(&chosen(&target, &headers)?)?;
     Ok(Json(json!({"name": target.name, "ready": true})))
 }
 

@@ -18,6 +18,7 @@ use super::error::{Failed, Failure};
 use super::observe;
 use super::target::Target;
 use crate::observe::HTTP;
+use crate::version::chosen;
 use crate::wire::openai::{EmbeddingsRequest, Fault, ModelList, ModelObject, error_body};
 
 pub(super) async fn embeddings(
@@ -28,7 +29,8 @@ pub(super) async fn embeddings(
     let body = read_body(body, api.max_body, 0).await?;
     let asked = EmbeddingsRequest::read(&body)?;
     let target = ModelRef { name: asked.model.clone(), version: None };
-    let model = api.predictor.resolve(&target).await;
+    let chosen = chosen(&target, &headers)?;
+    let model = api.predictor.resolve(&chosen).await;
     let model = model.map_err(|error| Failure::from(error).in_field("model"))?;
     let inference = api.begin(&HTTP, model, &headers);
     let answered = answer(&inference, asked).await;

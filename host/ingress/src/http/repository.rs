@@ -136,6 +136,10 @@ pub(super) async fn set_traffic(
 }
 
 /// How a version is configured, in Triton's words.
-pub(super) async fn config(State(api): State<Api>, Target(target): Target) -> Result<Json<Value>, Failure> {
-    Ok(Json(wire::config::to_json(&api.config(&target).await?)?))
+pub(super) async fn config(
+    State(api): State<Api>,
+    Target(target): Target,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Failure> {
+    Ok(Json(wire::config::to_json(&api.config(&target, &headers).await?)?))
 }

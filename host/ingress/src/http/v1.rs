@@ -76,7 +76,7 @@ pub(super) async fn predict(
         }
     }
     let target = ModelRef { name, version: None };
-    let (model, body) = read_for(&api, &target, body).await?;
+    let (model, body) = read_for(&api, &target, &headers, body).await?;
     let inference = api.begin(&HTTP, model, &headers);
     let answered = answer(&inference, &body, target).await;
     Ok(observe::about(&inference, answered.map_err(Failure::from)))

@@ -41,6 +41,8 @@ pub enum Wanted<'a> {
     Plugin,
     /// The graph of that name, or the only graph.
     Graph(&'a PackagePath),
+    /// The `model.toml` of a package.
+    Manifest,
 }
 
 /// A manifest as far as any artifact has it.
@@ -93,7 +95,7 @@ impl Registry {
             .map(|(name, blob)| download(&session, name, blob, cache, progress));
         pulling.buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
         let (own, config) = (Arc::clone(cache), record.config());
-        let config = blocking(move || read(&own, &config)).await?;
+        let config = blocking(move || own.read("config", &config)).await?;
         Ok(Pulled { reference: pinned, package: Package { record, config } })
     }
 
@@ -192,12 +194,14 @@ fn choose<'a>(manifest: &'a Manifest, wanted: Wanted<'_>) -> Result<&'a Layer, S
         let names: Vec<String> = manifest.layers.iter().map(name).collect();
         if names.is_empty() { "no layer".to_owned() } else { names.join(", ") }
     };
+    let one = |kind: MediaType| match only(&|layer| layer.media_type == kind.as_str())[..] {
+        [layer] => Ok(layer),
+        [] => Err(format!("it holds no layer of type {kind}, but {}", held())),
+        _ => Err(format!("it holds more than one layer of type {kind}: {}", held())),
+    };
     match wanted {
-        Wanted::Plugin => match only(&|layer| layer.media_type == MediaType::Plugin.as_str())[..] {
-            [layer] => Ok(layer),
-            [] => Err(format!("it holds no layer of type {}, but {}", MediaType::Plugin, held())),
-            _ => Err(format!("it holds more than one layer of type {}: {}", MediaType::Plugin, held())),
-        },
+        Wanted::Plugin => one(MediaType::Plugin),
+        Wanted::Manifest => one(MediaType::Manifest),
         Wanted::Graph(file) => {
             let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
             let wanted_name = file_name(file.as_str());
@@ -315,17 +319,6 @@ async fn receive(
         source: format!("it ended after {} of {} bytes", writer.offset(), blob.size).into(),
     }
     .into())
-}
-
-/// A blob of the cache that is little.
-fn read(cache: &Cache, blob: &Blob) -> Result<Bytes, PackageError> {
-    let gone = || PackageError::Blob {
-        file: "config".to_owned(),
-        digest: blob.digest,
-        reason: "is missing".to_owned(),
-    };
-    let place = cache.blob(blob).ok_or_else(gone)?;
-    std::fs::read(&place).map(Bytes::from).map_err(PackageError::io("read", place))
 }
 
 /// Work that blocks on files.

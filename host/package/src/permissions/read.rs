@@ -116,24 +116,28 @@ impl Reader<'_> {
         if !is_secret(name) {
             return Err(grants::SECRET.to_owned());
         }
-        let text = match source(value) {
-            Some(("file", file)) => read(&self.folder.join(PathBuf::from(file)), MAX_SECRET)?,
-            Some(("env", variable)) => self.variable(variable)?,
-            _ => return Err(SECRET.to_owned()),
-        };
-        // Editors end a file with a line's end, which belongs to no secret.
-        let secret =
-            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-        if secret.is_empty() {
-            return Err("it is empty".to_owned());
+        match source(value) {
+            Some(("file", file)) => secret_file(&self.folder.join(PathBuf::from(file))),
+            Some(("env", variable)) => stripped(&self.variable(variable)?),
+            _ => Err(SECRET.to_owned()),
         }
-        Ok(Secret::new(secret))
     }
 
     fn variable(&self, name: &str) -> Result<String, String> {
         (self.environment)(name)
             .ok_or_else(|| format!("the server's environment has no variable {name}, or not as UTF-8 text"))
     }
+}
+
+/// The secret that a file holds.
+pub(super) fn secret_file(file: &Path) -> Result<Secret, String> {
+    stripped(&read(file, MAX_SECRET)?)
+}
+
+/// Editors end a file with a line's end, which belongs to no secret.
+fn stripped(text: &str) -> Result<Secret, String> {
+    let secret = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if secret.is_empty() { Err("it is empty".to_owned()) } else { Ok(Secret::new(secret)) }
 }
 
 /// Where a value comes from, of a table with this one key.
@@ -146,7 +150,7 @@ fn source(value: &Value) -> Option<(&str, &str)> {
     }
 }
 
-fn patterns(key: &str, texts: &[String]) -> Result<Vec<Pattern>, String> {
+pub(super) fn patterns(key: &str, texts: &[String]) -> Result<Vec<Pattern>, String> {
     let pattern = |text: &String| {
         Pattern::new(text).map_err(|error| format!("{key}: '{text}' is no pattern of names: {error}"))
     };

@@ -13,7 +13,7 @@ fn read(text: &str) -> Result<Permissions, String> {
     fs::write(folder.path().join("key"), format!("{PASSWORD}\n")).unwrap();
     fs::write(folder.path().join("nothing"), "\n").unwrap();
     let variable = |name: &str| (name == "REGION").then(|| "eu".to_owned());
-    read::rules(&file, &variable).map(|rules| Permissions(Some(rules.into())))
+    read::rules(&file, &variable).map(|rules| Permissions { file: Some(rules.into()), own: None })
 }
 
 fn manifest(grants: &str) -> Manifest {
@@ -114,4 +114,55 @@ fn what_is_wrong_in_the_file_is_named_and_no_secret_shown() {
     }
     let missing = Permissions::read("/nowhere/grants.toml".as_ref()).unwrap_err().to_string();
     assert!(missing.contains("--grants /nowhere/grants.toml: "), "{missing}");
+}
+
+#[test]
+fn what_a_model_is_allowed_by_itself_counts_beside_the_file_and_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let file = read("[[allow]]\nto = ['*']\nhttp = ['*.example.com']\nenv = { REGION = 'file' }").unwrap();
+    let permissions = file.with_own();
+    let name: ModelName = "forecast".parse().unwrap();
+    let refused = |permissions: &Permissions| Error::from(permissions.grant(&manifest(ALL)).unwrap_err());
+    // Nothing is allowed that neither says, also what reaches nothing.
+    let error = refused(&permissions);
+    assert_eq!(error.code(), ErrorCode::PermissionDenied);
+    for part in [
+        "grants.models \"iris\" (allowed by models: [\"iris\"])",
+        "grants.env \"URL\" (allowed by env: { URL: \"VALUE\" })",
+        "grants.secrets \"key\" (allowed by secrets: { \"key\": { secret: SECRET, key: KEY } })",
+        "spec.grants of Model 'forecast'",
+    ] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    assert!(!error.message().contains("grants.http"), "{error}");
+    let mut own = ModelGrants {
+        models: vec!["ir?s".to_owned()],
+        env: [("URL", "own"), ("REGION", "own")].map(|(name, value)| (name.into(), value.into())).into(),
+        secrets: [("key".to_owned(), key.clone())].into(),
+        folder: true,
+        ..ModelGrants::default()
+    };
+    permissions.set(&name, Some(&own)).unwrap();
+    // A secret may come later.
+    let error = refused(&permissions);
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert!(error.message().contains("spec.grants.secrets 'key' of Model 'forecast'"), "{error}");
+    fs::write(&key, format!("{PASSWORD}\n")).unwrap();
+    let granted = permissions.grant(&manifest(ALL)).unwrap();
+    assert_eq!((granted.env["URL"].as_str(), granted.env["REGION"].as_str()), ("own", "own"));
+    assert_eq!(granted.secrets["key"].expose(), PASSWORD);
+    // What is wrong is told by its field, and allows nothing.
+    own.http = vec!["a/b".to_owned()];
+    let error = permissions.set(&name, Some(&own)).unwrap_err().to_string();
+    assert!(error.starts_with("spec.grants of Model 'forecast': http 'a/b': "), "{error}");
+    assert_eq!(refused(&permissions).code(), ErrorCode::PermissionDenied);
+    for (grants, expected) in [
+        (ModelGrants { models: vec!["**x".to_owned()], ..ModelGrants::default() }, "models: '**x'"),
+        (ModelGrants { env: [("A-B".into(), String::new())].into(), ..ModelGrants::default() }, "env 'A-B'"),
+        (ModelGrants { secrets: [("/x".into(), key)].into(), ..ModelGrants::default() }, "secrets '/x'"),
+    ] {
+        let error = permissions.set(&name, Some(&grants)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -30,14 +30,7 @@ impl Store {
         if self.contains(name, *version).await? {
             return Err(PackageError::Exists { name: name.clone(), version: *version });
         }
-        let (package, record, config) = blocking(move || {
-            if let Some(Package { record, config }) = package.package().cloned() {
-                return Ok((package, record, config));
-            }
-            let (record, config) = Record::of_files(&package.dir(), package.manifest(), package.files())?;
-            Ok((package, record, config))
-        })
-        .await?;
+        let (package, Package { record, config }) = blocking(move || package.with_package()).await?;
         let notice = self.begin_writing(&record).await?;
         let written = self.write(package, &record, config).await;
         self.withdraw(notice).await;

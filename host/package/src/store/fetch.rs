@@ -12,7 +12,7 @@ use vespid_types::{Digest, ModelName, Version};
 use super::{Stamp, Store, Stored, blob_path, blocking, folder_path, record_path};
 use crate::cache::{Finished, Writer};
 use crate::record::{Blob, MAX_RECORD};
-use crate::{Manifest, PackageError, Record};
+use crate::{Manifest, Package, PackageError, Record};
 
 /// Blobs of a package that are loaded at once.
 const AT_ONCE: usize = 4;
@@ -52,6 +52,39 @@ impl Store {
         };
         placed_right(name, version, &manifest)?;
         Ok(Stored::of(name, version, &record, dir, manifest))
+    }
+
+    /// The digest of a version; none where it is not there, or is a folder put there by hand, of which nobody knows it before
+    /// it has been read.
+    ///
+    /// # Errors
+    /// What the store says, or that the record is damaged.
+    pub async fn digest(&self, name: &ModelName, version: Version) -> Result<Option<Digest>, PackageError> {
+        Ok(self.read_record(name, version).await?.map(|(record, _)| record.digest()))
+    }
+
+    /// Brings a version into the cache, for another store that [has the same](Store::beside).
+    ///
+    /// # Errors
+    /// As [`Store::fetch`].
+    pub async fn package(&self, name: &ModelName, version: Version) -> Result<Package, PackageError> {
+        let Some((record, _)) = self.read_record(name, version).await? else {
+            let Stored { dir, .. } = self.fetch(name, version).await?;
+            let cache = Arc::clone(&self.cache);
+            return blocking(move || {
+                let (record, config) = Record::of_folder(&dir)?;
+                cache.insert_bytes(&config)?;
+                Ok(Package { record, config })
+            })
+            .await;
+        };
+        self.fetch_blobs(&record).await?;
+        let cache = Arc::clone(&self.cache);
+        blocking(move || {
+            let config = cache.read("config", &record.config())?;
+            Ok(Package { record, config })
+        })
+        .await
     }
 
     pub(super) async fn view(&self, record: &Record) -> Result<(PathBuf, Manifest), PackageError> {

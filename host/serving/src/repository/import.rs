@@ -13,8 +13,9 @@ impl Repository {
         self.shared.store.cache()
     }
 
-    /// Checks that a version is not there, so that nobody fetches it in vain.
+    /// Checks that a version may come and is not there, so that nobody fetches it in vain.
     pub(crate) async fn check_absent(&self, name: &ModelName, version: Version) -> Result<()> {
+        self.check_unmanaged(name)?;
         if self.shared.store.contains(name, version).await? {
             return Err(PackageError::Exists { name: name.clone(), version }.into());
         }
@@ -27,6 +28,7 @@ impl Repository {
     /// # Errors
     /// What is wrong with the package; the repository is then as it was.
     pub async fn import(&self, name: ModelName, version: Version, package: Package) -> Result<()> {
+        self.check_unmanaged(&name)?;
         let (store, expected) = (Arc::clone(&self.shared.store), name.clone());
         let package = blocking(move || {
             let package = store.stage()?.verify_package(package, store.cache())?;

@@ -60,6 +60,7 @@ impl Repository {
     /// `NOT_FOUND` where the store does not hold the model, or what is wrong with the versions that did not load. What
     /// served before then goes on.
     pub async fn load(&self, name: ModelName, options: LoadOptions) -> Result<()> {
+        self.check_unmanaged(&name).map_err(|error| failed(&name, error))?;
         let place = Arc::clone(&self.shared.loads).try_acquire_owned().map_err(|_| {
             let message = "as many models are being loaded as there is room for; try again later";
             failed(&name, Error::new(ErrorCode::Unavailable, message))
@@ -80,6 +81,7 @@ impl Repository {
     /// # Errors
     /// Where the server is shutting down.
     pub async fn unload(&self, name: ModelName) -> Result<()> {
+        self.check_unmanaged(&name)?;
         let repository = self.clone();
         run(async move {
             let _turn = repository.shared.turns.take(&name).await;

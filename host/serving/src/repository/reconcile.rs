@@ -55,6 +55,17 @@ pub(super) fn found(catalog: &Catalog, name: &ModelName, versions: &[Version], s
     });
 }
 
+/// Makes versions known that are loaded when they are asked. Those that can be asked stay as they are.
+pub(super) fn list(catalog: &Catalog, name: &ModelName, versions: &[Version]) {
+    catalog.change(name, |model| {
+        for version in versions {
+            if !model.versions.get(version).is_some_and(Entry::can_be_asked) {
+                model.versions.insert(*version, Entry::Idle(Idle::default().into()));
+            }
+        }
+    });
+}
+
 /// The versions that are to serve and do not. They show as loading from now on, unless they are loaded when they are asked.
 pub(super) fn missing(catalog: &Catalog, name: &ModelName, loading: Loading) -> Vec<Version> {
     let Some(model) = catalog.model(name) else { return Vec::new() };

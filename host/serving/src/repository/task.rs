@@ -16,7 +16,7 @@ use super::Shared;
 use super::load::{Loaded, Wanted};
 use super::reconcile;
 use super::wake::may_pass;
-use crate::catalog::{Entry, Why};
+use crate::catalog::{Entry, Idle, Why};
 use crate::model::ReadyModel;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -53,6 +53,19 @@ pub(super) enum Command {
         name: ModelName,
         versions: Vec<Version>,
         served: bool,
+        reply: Reply<()>,
+    },
+    /// Versions are loaded when they are asked.
+    List {
+        name: ModelName,
+        versions: Vec<Version>,
+        reply: Reply<()>,
+    },
+    /// What came of loading anew a version that served.
+    Renewed {
+        name: ModelName,
+        version: Version,
+        loaded: Result<Arc<ReadyModel>>,
         reply: Reply<()>,
     },
     /// Versions are in the store no more.
@@ -149,6 +162,13 @@ async fn obey(shared: &Shared, command: Command) {
             reconcile::found(catalog, &name, &versions, served);
             let _ = reply.send(Ok(()));
         }
+        Command::List { name, versions, reply } => {
+            reconcile::list(catalog, &name, &versions);
+            let _ = reply.send(Ok(()));
+        }
+        Command::Renewed { name, version, loaded, reply } => {
+            let _ = reply.send(renewed(shared, &name, version, loaded));
+        }
         Command::Gone { name, versions, reply } => {
             versions.iter().for_each(|version| catalog.remove(&name, *version));
             let _ = reply.send(Ok(()));
@@ -222,6 +242,39 @@ fn woken(
         }
         Err(error) => {
             if still_idle && !may_pass(&error) {
+                settle(shared, name, version, Err(error.clone()));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The same for one that is to serve in the place of another.
+fn renewed(
+    shared: &Shared,
+    name: &ModelName,
+    version: Version,
+    loaded: Result<Arc<ReadyModel>>,
+) -> Result<()> {
+    let catalog = shared.predictor.catalog();
+    let counters = match catalog.entry(name, version) {
+        Some(Entry::Ready(before)) => Some(Arc::clone(before.counters())),
+        Some(Entry::Idle(before)) => Some(Arc::clone(&before.counters)),
+        Some(_) => None,
+        // It went meanwhile.
+        None => return Ok(()),
+    };
+    match loaded {
+        Ok(model) => {
+            tracing::info!(model = %name, %version, "loaded anew");
+            put(shared, model);
+            Ok(())
+        }
+        Err(error) => {
+            if may_pass(&error) {
+                let idle = Idle { counters: counters.unwrap_or_default(), ..Idle::default() };
+                catalog.set(name, version, Entry::Idle(Arc::new(idle)));
+            } else {
                 settle(shared, name, version, Err(error.clone()));
             }
             Err(error)

@@ -78,6 +78,8 @@ impl Loader for Waker {
 async fn wake(shared: Arc<Shared>, commands: mpsc::Sender<Command>, key: Key) -> Result<Arc<ReadyModel>> {
     let _forget = Forget { shared: &shared, key: &key };
     let (name, version) = &key;
+    // Before its turn: another version of the model need not wait while this one is fetched.
+    let supplied = shared.supply(name, *version).await;
     let turn = shared.turns.take(name).await;
     let target = ModelRef { name: name.clone(), version: Some(*version) };
     let before = match shared.predictor.catalog().entry(name, *version) {
@@ -87,7 +89,10 @@ async fn wake(shared: Arc<Shared>, commands: mpsc::Sender<Command>, key: Key) ->
     };
     let needs = before.memory.unwrap_or_default();
     ask(&commands, |reply| Command::MakeRoom { needs, reply }).await?;
-    let loaded = shared.load_stored(name, *version, None).await;
+    let loaded = match supplied {
+        Ok(()) => shared.load_stored(name, *version, None).await,
+        Err(error) => Err(error),
+    };
     let loaded = loaded.and_then(|model| shared.check_fits(&model).map(|()| model));
     let loaded = loaded.map(|model| Arc::new(model.counting(Arc::clone(&before.counters))));
     let answer =

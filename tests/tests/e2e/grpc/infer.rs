@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request};
+use vespid_tests::archive::Archive;
 use vespid_tests::server::Server;
 
 use super::client::proto::infer_parameter::ParameterChoice;
@@ -14,6 +15,32 @@ use super::client::{Client, Outputs, assert_setosa, assert_status, flower, kind,
 
 fn parameter(choice: ParameterChoice) -> InferParameter {
     InferParameter { parameter_choice: Some(choice) }
+}
+
+#[test]
+fn metadata_names_the_version_where_the_message_does_not() {
+    let server = Server::with(&["iris"]);
+    let answer = server.upload("iris", "2", &Archive::built("iris").version("2").to_tar());
+    assert_eq!(answer.status, 201, "{answer}");
+    let client = Client::of(&server);
+    let ask = |metadata: &'static str, version: &str| {
+        let mut request = Request::new(ModelInferRequest { model_version: version.to_owned(), ..flower() });
+        request.metadata_mut().insert("vespid-model-version", metadata.parse().unwrap());
+        client.infer(request)
+    };
+    for (metadata, version, expected) in [("1", "", "1"), ("2", "", "2"), ("1", "2", "2")] {
+        assert_eq!(ask(metadata, version).unwrap().model_version, expected);
+    }
+    assert_status(ask("9", ""), Code::NotFound, "version 9 is not found");
+    assert_status(ask("first", ""), Code::InvalidArgument, "header vespid-model-version: 'first'");
+    let mut ready =
+        Request::new(ModelReadyRequest { name: "iris".to_owned(), ..ModelReadyRequest::default() });
+    ready.metadata_mut().insert("vespid-model-version", "9".parse().unwrap());
+    assert!(!client.wait(client.service().model_ready(ready)).unwrap().ready);
+    let mut metadata =
+        Request::new(ModelMetadataRequest { name: "iris".to_owned(), ..ModelMetadataRequest::default() });
+    metadata.metadata_mut().insert("vespid-model-version", "9".parse().unwrap());
+    assert_status(client.wait(client.service().model_metadata(metadata)), Code::NotFound, "version 9");
 }
 
 #[test]

@@ -141,6 +141,19 @@ fn each_request_is_answered_in_order() {
 }
 
 #[test]
+fn metadata_names_the_version_of_each_request_that_names_none() {
+    let server = Server::with(&["iris"]);
+    let answer = server.upload("iris", "2", &Archive::built("iris").version("2").to_tar());
+    assert_eq!(answer.status, 201, "{answer}");
+    let client = Client::of(&server);
+    let mut stream = Stream::with(&client, &[("vespid-model-version", "1")]);
+    stream.send(flower());
+    assert_eq!(stream.answer().model_version, "1");
+    stream.send(ModelInferRequest { model_version: "2".to_owned(), ..flower() });
+    assert_eq!(stream.answer().model_version, "2");
+}
+
+#[test]
 fn who_asks_for_a_status_gets_one_and_the_stream_ends() {
     let server = Server::with(&["iris"]);
     let client = Client::of(&server);

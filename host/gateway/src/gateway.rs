@@ -1,0 +1,179 @@
+//! The gateway as a whole: what its fronts share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::request::Parts;
+use bytesize::ByteSize;
+use kube::Client;
+use tokio::sync::watch;
+use vespid_package::Store;
+use vespid_types::{Error, ErrorCode};
+
+use crate::answer::Counted;
+use crate::authorize::{Principal, Subject, authorize};
+use crate::balance::Bound;
+use crate::cluster::Cluster;
+use crate::metrics::Metrics;
+use crate::pods::{Protocol, RetryBudget};
+use crate::table::Routes;
+use crate::upload::Uploads;
+use crate::upstream::Upstream;
+use crate::wake::{HoldOptions, Holds};
+use crate::{admin, follow, grpc, http, upload};
+
+/// How a gateway is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How large the body of a request may be, and a gRPC message.
+    pub max_body: ByteSize,
+    /// How much of a request is read to find the model's name, where the body alone has it.
+    pub name_within: ByteSize,
+    /// How large an uploaded package may be.
+    pub max_package: ByteSize,
+    /// How many requests may be in flight, waiting ones included.
+    pub max_in_flight: usize,
+    /// How pods are loaded.
+    pub bound: Bound,
+    /// How much of a request is kept so that it can be sent again.
+    pub retry_buffer: ByteSize,
+    /// How many calls may be sent again.
+    pub retries: RetryBudget,
+    /// How long calls wait for pods.
+    pub holds: HoldOptions,
+    /// How long a connection to a pod may take.
+    pub connect_timeout: Duration,
+    /// How long an upload waits for a pod to load what it brought.
+    pub load_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_body: ByteSize::mib(256),
+            name_within: ByteSize::mib(16),
+            max_package: ByteSize::gib(4),
+            max_in_flight: 4096,
+            bound: Bound::default(),
+            retry_buffer: ByteSize::kib(64),
+            retries: RetryBudget::default(),
+            holds: HoldOptions::default(),
+            connect_timeout: Duration::from_secs(2),
+            load_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the fronts share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) routes: Routes,
+    pub(crate) upstream: Upstream,
+    pub(crate) holds: Holds,
+    pub(crate) metrics: Metrics,
+    pub(crate) uploads: Uploads,
+    pub(crate) stopping: watch::Receiver<bool>,
+    in_flight: Arc<AtomicUsize>,
+    is_busy: Error,
+}
+
+/// A gateway. Clones share it.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) shared: Arc<Shared>,
+    cluster: Option<(Client, String)>,
+}
+
+impl Gateway {
+    /// A gateway to the pools of a namespace. `store` keeps what is uploaded; `stopping` turns true when the gateway is told to end,
+    /// from when on it is not ready.
+    ///
+    /// # Errors
+    /// Where its metrics do not fit together, which a test rules out.
+    pub fn new(
+        options: Options,
+        cluster: Option<(Client, String)>,
+        store: Option<Store>,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
+        let metrics = Metrics::new()
+            .map_err(|error| Error::internal("the metrics cannot be registered").with_source(error))?;
+        let reached = cluster.as_ref().map(|(client, namespace)| Cluster::new(client.clone(), namespace));
+        let busy = format!("as many requests are in flight as may be ({}): try again", options.max_in_flight);
+        let shared = Shared {
+            upstream: Upstream::new(options.connect_timeout),
+            holds: Holds::new(options.holds, reached.clone(), metrics.clone()),
+            uploads: Uploads::new(reached, store, options.max_package, options.load_timeout),
+            routes: Routes::default(),
+            in_flight: Arc::default(),
+            is_busy: Error::new(ErrorCode::Unavailable, busy),
+            metrics,
+            stopping,
+            options,
+        };
+        Ok(Self { shared: Arc::new(shared), cluster })
+    }
+
+    /// Follows the namespace's resources, for ever.
+    pub async fn follow(&self) {
+        match &self.cluster {
+            Some((client, namespace)) => {
+                follow::follow(client, namespace, &self.shared.routes, self.shared.options.retries).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The routes for clients that speak HTTP. Each request has the client's address among its extensions, as axum's `ConnectInfo`.
+    pub fn http(&self) -> Router {
+        http::router(Arc::clone(&self.shared))
+    }
+
+    /// The routes for clients that speak gRPC.
+    pub fn grpc(&self) -> Router {
+        grpc::router(Arc::clone(&self.shared))
+    }
+
+    /// The routes for probes, and what collects metrics.
+    pub fn admin(&self) -> Router {
+        admin::router(Arc::clone(&self.shared))
+    }
+
+    /// The routes for pods that fetch what was uploaded.
+    pub fn packages(&self) -> Router {
+        upload::packages::router(Arc::clone(&self.shared))
+    }
+}
+
+impl Shared {
+    /// Whether requests are led somewhere: the table is whole, and the gateway has not been told to end.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.routes.load().is_whole && !*self.stopping.borrow()
+    }
+
+    /// Takes a request in at the door.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` where as many are in flight as may.
+    pub(crate) fn enter(&self, protocol: Protocol) -> Result<Counted, Error> {
+        let max = self.options.max_in_flight;
+        Counted::begin(&self.metrics, &self.in_flight, max, protocol).ok_or_else(|| self.is_busy.clone())
+    }
+
+    /// The one place where a request is authorised.
+    pub(crate) fn admit(&self, parts: &Parts, subject: &Subject<'_>) -> Result<Principal, Error> {
+        authorize(parts, subject)
+    }
+
+    /// The names of all models.
+    pub(crate) fn model_names(&self) -> BTreeSet<String> {
+        self.routes.load().routes.keys().cloned().collect()
+    }
+
+    pub(crate) fn retry_buffer(&self) -> usize {
+        usize::try_from(self.options.retry_buffer.as_u64()).unwrap_or(usize::MAX)
+    }
+}

@@ -1,0 +1,207 @@
+//! The body of a gRPC call on its way to a pod, read along the way.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::Bytes;
+use bytesize::ByteSize;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::watch;
+use vespid_types::Error;
+
+use super::message::Named;
+use super::scan::Scan;
+
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A body whose first message has told its model.
+pub(crate) struct Scanned {
+    scan: Option<Scan>,
+    read: VecDeque<Bytes>,
+    rest: Body,
+    /// For streams: when the gateway ends, so do they, between two messages.
+    stopped: Option<Stopped>,
+    ended_here: Arc<AtomicBool>,
+    ended: bool,
+}
+
+impl Scanned {
+    /// Reads as much of a body as says which model it is for, which is to come within `within` bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the message, or that it does not come.
+    pub(crate) async fn begin(
+        mut rest: Body,
+        mut scan: Scan,
+        within: ByteSize,
+    ) -> Result<(Named, Self), Error> {
+        let (mut read, mut size) = (VecDeque::new(), 0_u64);
+        let named = loop {
+            if let Some(named) = scan.named() {
+                break named.clone();
+            }
+            if size > within.as_u64() {
+                let message =
+                    format!("model_name: it does not come within the first {within} of the message");
+                return Err(Error::invalid(message));
+            }
+            let frame = rest
+                .frame()
+                .await
+                .ok_or_else(|| Error::invalid("the call ended before its message had come"))?;
+            let frame = frame.map_err(|error| Error::invalid("the call ended early").with_source(error))?;
+            if let Ok(data) = frame.into_data() {
+                scan.read(&data)?;
+                size += data.len() as u64;
+                read.push_back(data);
+            }
+        };
+        Ok((
+            named,
+            Self { scan: Some(scan), read, rest, stopped: None, ended_here: Arc::default(), ended: false },
+        ))
+    }
+
+    /// A body that is not read.
+    pub(crate) fn unread(rest: Body) -> Self {
+        Self {
+            scan: None,
+            read: VecDeque::new(),
+            rest,
+            stopped: None,
+            ended_here: Arc::default(),
+            ended: false,
+        }
+    }
+
+    /// Ends it when the gateway is told to end. Says later whether that was so.
+    pub(crate) fn until(mut self, mut stopping: watch::Receiver<bool>) -> Self {
+        self.stopped = Some(Box::pin(async move {
+            // An error means that the sender is gone, and with it the gateway.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }));
+        self
+    }
+
+    /// Turns true where it was ended here.
+    pub(crate) fn ended_here(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended_here)
+    }
+
+    fn is_between(&self) -> bool {
+        self.read.is_empty() && self.scan.as_ref().is_none_or(Scan::is_between)
+    }
+}
+
+impl hyper::body::Body for Scanned {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(data) = this.read.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if this.is_between()
+            && let Some(stopped) = &mut this.stopped
+            && stopped.as_mut().poll(context).is_ready()
+        {
+            (this.ended, this.stopped) = (true, None);
+            this.ended_here.store(true, Relaxed);
+            return Poll::Ready(None);
+        }
+        let Some(frame) = ready!(Pin::new(&mut this.rest).poll_frame(context)) else {
+            this.ended = true;
+            return Poll::Ready(None);
+        };
+        if let (Ok(frame), Some(scan)) = (&frame, &mut this.scan)
+            && let Some(data) = frame.data_ref()
+            && let Err(fault) = scan.read(data)
+        {
+            this.ended = true;
+            return Poll::Ready(Some(Err(axum::Error::new(fault))));
+        }
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && (self.ended || self.rest.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Over HTTP/2 nobody has to know.
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use prost::Message as _;
+    use vespid_types::BoxError;
+
+    use super::*;
+    use crate::grpc::message::tests::request;
+    use crate::grpc::scan::Encoding;
+
+    fn message(name: &str) -> Vec<u8> {
+        let message = request(name, "").encode_to_vec();
+        [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat()
+    }
+
+    fn body(pieces: Vec<Vec<u8>>, open: bool) -> Body {
+        let pieces = stream::iter(pieces.into_iter().map(|piece| Ok::<_, BoxError>(Bytes::from(piece))));
+        if open { Body::from_stream(pieces.chain(stream::pending())) } else { Body::from_stream(pieces) }
+    }
+
+    async fn begin(body: Body, within: u64) -> Result<(Named, Scanned), Error> {
+        Scanned::begin(body, Scan::new(Encoding::Identity, ByteSize::mib(1)), ByteSize(within)).await
+    }
+
+    #[tokio::test]
+    async fn what_was_read_goes_on_unchanged() {
+        let bytes = [message("iris"), message("iris")].concat();
+        let pieces: Vec<_> = bytes.chunks(3).map(<[u8]>::to_vec).collect();
+        let (named, scanned) = begin(body(pieces, false), 1000).await.unwrap();
+        assert_eq!(named.name, "iris");
+        assert!(scanned.read.len() < 10, "it has read {} pieces", scanned.read.len());
+        assert_eq!(scanned.collect().await.unwrap().to_bytes(), bytes);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_come_is_refused() {
+        let late = [request("", "").encode_to_vec(), request("iris", "").encode_to_vec()].concat();
+        let framed = [&[0][..], &u32::try_from(late.len()).unwrap().to_be_bytes(), &late].concat();
+        let pieces: Vec<_> = framed.chunks(100).map(<[u8]>::to_vec).collect();
+        assert!(begin(body(pieces.clone(), false), 1000).await.err().unwrap().message().contains("1000 B"));
+        assert_eq!(begin(body(pieces, false), 1_000_000).await.unwrap().0.name, "iris");
+        assert!(begin(body(vec![], false), 1000).await.err().unwrap().message().contains("ended before"));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_the_gateway_between_two_messages() {
+        let (stop, stopping) = watch::channel(false);
+        let half = message("iris")[..20].to_vec();
+        let (_, scanned) =
+            begin(body(vec![message("iris"), half, message("iris")[20..].to_vec()], true), 1000)
+                .await
+                .unwrap();
+        let scanned = scanned.until(stopping);
+        let ended_here = scanned.ended_here();
+        stop.send_replace(true);
+        let all = scanned.collect().await.unwrap().to_bytes();
+        assert_eq!(all, message("iris"), "the message that has come, and no other");
+        assert!(ended_here.load(Relaxed));
+    }
+}

@@ -1,0 +1,6 @@
+//! The gateway between real connections: clients, and servers that stand for pods.
+
+mod grpc;
+mod http;
+mod pods;
+mod waiting;

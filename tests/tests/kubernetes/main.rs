@@ -1,0 +1,13 @@
+//! Vespid in a cluster: an API server of Kubernetes with its controllers, and pods that are processes of this machine.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "for tests"
+)]
+
+mod resources;
+mod routing;
+mod servers;
+mod world;
