@@ -7,8 +7,12 @@ use std::process::Command;
 use crate::{built, cli};
 
 /// What helm is told so that 1.20 takes what it sends: that server knows neither rules in CEL nor the action `sleep`.
-pub const OPTIONS: [&str; 4] =
-    ["--server-side=false", "--disable-openapi-validation", "--set", "gateway.preStopSeconds=0"];
+pub const OPTIONS: [&str; 4] = [
+    "--server-side=false",
+    "--disable-openapi-validation",
+    "--set",
+    "gateway.preStopSeconds=0,operator.extraArgs={--pre-stop=0s}",
+];
 
 /// A copy of the chart in a folder, which does not say what it takes of Kubernetes; otherwise helm refuses the old one.
 #[must_use]

@@ -76,7 +76,7 @@ fn files(cx: &Context, vespid: &Path) -> Result<BTreeMap<PathBuf, String>> {
         let name = name(definition).context("`vespid crds` printed a definition without a name")?;
         files.insert(cx.root().join(DEFINITIONS).join(format!("{name}.yaml")), template(definition)?);
     }
-    files.insert(cx.root().join(REFERENCE), printed(cx, vespid, &["crds", "--markdown"])?);
+    files.insert(cx.root().join(REFERENCE), printed(cx, vespid, &["crds", "--output", "markdown"])?);
     let values = cx.root().join(VALUES);
     let values =
         fs::read_to_string(&values).with_context(|| format!("{} cannot be read", values.display()))?;

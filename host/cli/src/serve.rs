@@ -239,15 +239,16 @@ async fn build(
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<(Api, Option<pool::Pod>)> {
     // What contradicts itself is said before anything is made.
-    let control = if args.pool.is_given() { Control::Managed } else { args.models.control()? };
+    let pooled = args.pool.is_given(&args.store)?;
+    let control = if pooled { Control::Managed } else { args.models.control()? };
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
-    let permissions = if args.pool.is_given() { permissions.with_own() } else { permissions };
+    let permissions = if pooled { permissions.with_own() } else { permissions };
     let store = Arc::new(open_store(args).await?);
     let shared = args.shared_cache.as_deref().map(SharedCache::open).transpose().context("--shared-cache")?;
     let registry = args.registries.open(args.max_package)?;
     packages::install(&store, &registry, args).await?;
     let joining = (shared.as_ref(), args.max_package);
-    let joining = args.pool.join(&args.store, &store, &permissions, &registry, joining).await?;
+    let joining = args.pool.join(&store, &permissions, &registry, joining).await?;
     let engine = Engine::new(&EngineOptions {
         code_cache: absolute(&shared.map_or_else(|| store.code_cache(), |shared| shared.code()))?,
         max_instances: args.max_instances,

@@ -16,10 +16,11 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource};
-use vespid_resources::{BatchPrediction, Model, ModelPool, StreamPrediction};
+use vespid_resources::{BatchPrediction, Model, ModelPool, StreamPrediction, names};
 
 use crate::OperatorOptions;
 use crate::apply::Memo;
+use crate::controller::Reconcile as _;
 use crate::metrics::Metrics;
 use crate::stream::{Asker, Memory};
 
@@ -134,8 +135,22 @@ impl Context {
         wait
     }
 
-    /// That an object is gone.
-    pub(crate) fn forget(&self, kind: &'static str, name: &str) {
+    /// That an object is gone, with all that was made of it.
+    pub(crate) fn gone(&self, kind: &'static str, name: &str) {
+        self.forget(kind, name);
+        let made = match kind {
+            ModelPool::KIND => names::of_pool(name),
+            BatchPrediction::KIND => names::of_batch(name),
+            StreamPrediction::KIND => {
+                self.streams().remove(name);
+                names::of_stream(name)
+            }
+            _ => return,
+        };
+        self.applied().retain(|(_, child), _| *child != made);
+    }
+
+    fn forget(&self, kind: &'static str, name: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.remove(&(kind, name.to_owned())).is_some() {
             self.metrics.retrying(kind, failures.keys().filter(|(other, _)| *other == kind).count());

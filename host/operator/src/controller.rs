@@ -54,7 +54,7 @@ pub(crate) async fn control<K: Reconcile>(
     looks
         .for_each(|look| {
             if let Err(Error::ObjectNotFound(gone)) = &look {
-                context.forget(K::KIND, &gone.name);
+                context.gone(K::KIND, &gone.name);
             }
             futures_util::future::ready(())
         })

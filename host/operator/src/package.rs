@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn model(versions: serde_json::Value, status: serde_json::Value) -> Model {
+    fn model(versions: &serde_json::Value, status: &serde_json::Value) -> Model {
         serde_json::from_value(json!({
             "apiVersion": "vespid.dev/v1alpha1", "kind": "Model", "metadata": {"name": "iris"},
             "spec": {"versions": versions}, "status": status,
@@ -97,7 +97,7 @@ mod tests {
             let versions = versions
                 .iter()
                 .map(|(version, weight)| json!({"version": version, "weight": weight, "package": package}));
-            choose(&model(versions.collect(), json!({})), asked).map(|version| version.version)
+            choose(&model(&versions.collect(), &json!({})), asked).map(|version| version.version)
         };
         assert_eq!(of(&[(1, None), (3, None), (2, None)], None), Some(3));
         assert_eq!(of(&[(1, Some(90)), (2, Some(10)), (3, None)], None), Some(1));
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_package_is_named_by_its_digest_where_that_is_known() {
         let of = |package: serde_json::Value, status: serde_json::Value| {
-            package_of(&model(json!([{"version": 1, "package": package}]), status))
+            package_of(&model(&json!([{"version": 1, "package": package}]), &status))
         };
         let known = json!({"versions": [{"version": 1, "digest": "sha256:aa"}]});
         let oci = |reference: &str| json!({"oci": reference});
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_keeps_a_package_from_being_had_is_told() {
         let digest = format!("sha256:{}", "0".repeat(64));
-        let uploaded = model(json!([{"version": 1, "package": {"upload": digest}}]), json!({}));
+        let uploaded = model(&json!([{"version": 1, "package": {"upload": digest}}]), &json!({}));
         assert_eq!(package(&uploaded, None, None).unwrap_err().reason, "PackagesUnknown");
         let missing = package(&uploaded, Some(4), None).unwrap_err();
         assert_eq!(missing.message, "the model 'iris' has no version 4");

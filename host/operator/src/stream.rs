@@ -42,7 +42,6 @@ impl Reconcile for StreamPrediction {
     async fn reconcile(self: Arc<Self>, context: Arc<Context>) -> Result<Action, OperatorError> {
         let name = self.name_any();
         if self.metadata.deletion_timestamp.is_some() {
-            context.streams().remove(&name);
             return Ok(Action::await_change());
         }
         let deployment = context.find(&context.stores.deployments, &names::of_stream(&name));
@@ -110,10 +109,17 @@ impl Scaled for StreamPrediction {
         current: Option<i32>,
         measured: Option<&Measured>,
     ) -> (i32, Duration) {
-        let Some(scaling) = &self.spec.scaling else { return (self.spec.replicas.unwrap_or(1), TOLD) };
         let mut streams = context.streams();
+        let Some(scaling) = &self.spec.scaling else {
+            streams.remove(&self.name_any());
+            return (self.spec.replicas.unwrap_or(1), TOLD);
+        };
         let memory = streams.entry(self.name_any()).or_default();
-        (decide(scaling, memory, current, measured, Timestamp::now()), ASKED)
+        // What was decided last counts: a watch may not have told of it yet.
+        let current = memory.decided.or(current);
+        let replicas = decide(scaling, memory, current, measured, Timestamp::now());
+        memory.decided = Some(replicas);
+        (replicas, ASKED)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who is looked at when what has changed.
+//! Who is looked at when what has changed. One that is gone is too: it is not found then, and what was remembered of it is forgotten.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -227,6 +227,7 @@ fn told_of_models(mut watched: Watched<Model>, queues: &Queues, stores: &Stores)
             }
         }
         Change::Gone(model) => {
+            queues.models.push(&model.name_any());
             packages.forget(&model.name_any());
             pools.forget(&model.name_any());
             queues.pools.push(&model.spec.pool);
@@ -259,8 +260,7 @@ fn told_of_batches(
 ) -> Watched<BatchPrediction> {
     let (queue, store) = (queues.batches.clone(), stores.batches.clone());
     watched.tell(move |change| match change {
-        Change::One(batch) => queue.push(&batch.name_any()),
-        Change::Gone(_) => {}
+        Change::One(batch) | Change::Gone(batch) => queue.push(&batch.name_any()),
         Change::All => queue.push_all(&store),
     });
     watched
@@ -282,7 +282,10 @@ fn told_of_streams(
                 queue.push(&stream.name_any());
             }
         }
-        Change::Gone(stream) => known.forget(&stream.name_any()),
+        Change::Gone(stream) => {
+            known.forget(&stream.name_any());
+            queue.push(&stream.name_any());
+        }
         Change::All => queue.push_all(&store),
     });
     watched

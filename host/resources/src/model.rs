@@ -75,7 +75,8 @@ fn one() -> i32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("self.package == oldSelf.package")
+    // The word is one of CEL's own, and is written so there.
+    validation = Rule::new("self.__package__ == oldSelf.__package__")
         .message("package: a version is never overwritten; add another version in its place")
 )]
 pub struct ModelVersion {

@@ -9,6 +9,7 @@
 )]
 
 mod dashboard;
+mod deploy;
 mod examples;
 mod install;
 mod pods;

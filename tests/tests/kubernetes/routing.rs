@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::json;
@@ -12,6 +12,10 @@ use crate::world::{Gateway, Pod, World, iris_as};
 
 const MODELS: usize = 50;
 const CALLS: usize = 10_000;
+
+/// Calls after each change of weights.
+const SPAN: usize = 2500;
+
 const CLIENTS: usize = 4;
 
 /// Of ten calls so many are for one model.
@@ -22,19 +26,17 @@ const HOT: usize = 4;
 struct Seen {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    stop: AtomicBool,
     failures: Mutex<Vec<String>>,
     /// Of calls of the hot model: when it began, and the version that answered.
     versions: Mutex<Vec<(usize, String)>>,
 }
 
 impl Seen {
-    /// Asks until all calls have begun.
+    /// Asks until it is told to stop.
     fn ask(&self, gateway: &Gateway) {
-        loop {
+        while !self.stop.load(Ordering::SeqCst) {
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
-            if number >= CALLS {
-                return;
-            }
             // Every model in its turn, and the hot one in between.
             let is_hot = number % 10 < HOT;
             let model = if is_hot { 0 } else { 1 + (number / 10 * 6 + number % 10 - HOT) % (MODELS - 1) };
@@ -58,10 +60,11 @@ impl Seen {
         }
     }
 
-    /// Waits until so many calls have ended.
-    fn until(&self, count: usize) {
-        wait::until(&format!("{count} calls have ended"), || {
-            (self.ended.load(Ordering::SeqCst) >= count).then_some(())
+    /// Waits until so many more calls have ended.
+    fn more(&self, count: usize) {
+        let until = self.ended.load(Ordering::SeqCst) + count;
+        wait::until(&format!("{count} calls end"), || {
+            (self.ended.load(Ordering::SeqCst) >= until).then_some(())
         });
     }
 
@@ -76,6 +79,15 @@ impl Seen {
         let inside: Vec<_> = versions.iter().filter(|(number, _)| span.contains(number)).collect();
         let second = inside.iter().filter(|(_, version)| version == "2").count();
         (second as f64 / inside.len() as f64, inside.len() as f64)
+    }
+}
+
+/// Has clients stop.
+struct StopWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for StopWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -108,42 +120,42 @@ fn no_call_fails_while_pods_come_and_go_and_versions_shift() {
     // Where the shares of the second version are 0, 10, 50 and 100 of a hundred.
     let mut shifts = Vec::new();
     thread::scope(|scope| {
+        // Also where this thread fails.
+        let stop = StopWhenDropped(&seen.stop);
         for _ in 0..CLIENTS {
             scope.spawn(|| seen.ask(&gateway));
         }
-        seen.until(500);
+        seen.more(500);
         world.change("modelpools", "default", &json!({"spec": {"replicas": 3}}));
         let three = world.hosts(3);
-        seen.until(1500);
+        seen.more(500);
         world.kubelet.kill(&three[0].name);
+        seen.more(500);
         world.hosts(3);
-        seen.until(3000);
-        let begin = seen.now();
+        shifts.push((0.1, seen.now()));
         world.weights(&name(0), &[90, 10]);
-        shifts.push((0.1, begin));
-        seen.until(5000);
-        world.change(
-            "modelpools",
-            "default",
-            &json!({"spec": {"pods": {"annotations": {"rolled": "once"}}}}),
-        );
+        seen.more(SPAN);
+        world.change("modelpools", "default", &json!({"spec": {"pods": {"annotations": {"rolled": "once"}}}}));
         let old: BTreeSet<String> = three.into_iter().map(|pod| pod.name).collect();
         wait::until("all pods are new", || {
             let pods = world.all_pods("vespid.dev%2Fpool%3Ddefault");
             let is_new = |pod: &serde_json::Value| !old.contains(pod["metadata"]["name"].as_str().unwrap());
             (pods.len() == 3 && pods.iter().all(is_new)).then_some(())
         });
-        seen.until(6500);
         shifts.push((0.5, seen.now()));
         world.weights(&name(0), &[50, 50]);
-        seen.until(8500);
+        seen.more(SPAN);
         shifts.push((1.0, seen.now()));
         world.weights(&name(0), &[0, 100]);
+        seen.more(SPAN);
+        drop(stop);
     });
+    let calls = seen.ended.load(Ordering::SeqCst);
+    assert!(calls >= CALLS, "{calls} calls");
     let failures = seen.failures.lock().unwrap();
     assert!(
         failures.is_empty(),
-        "{} of {CALLS} failed: {:#?}",
+        "{} of {calls} failed: {:#?}",
         failures.len(),
         &failures[..failures.len().min(10)]
     );
@@ -153,7 +165,7 @@ fn no_call_fails_while_pods_come_and_go_and_versions_shift() {
     assert!(hot.values().filter(|&&count| count > 0).count() > 1, "the hot model is spread: {hot:?}");
     let (warm, cold) =
         (gateway.counted("vespid_gateway_calls", "warm"), gateway.counted("vespid_gateway_calls", "cold"));
-    println!("{warm} calls to warm pods, {cold} to others; hot: {hot:?}");
+    println!("{calls} calls; {warm} calls to warm pods, {cold} to others; hot: {hot:?}");
     assert!(
         warm / (warm + cold) > 0.9,
         "{warm} calls were answered by pods that had the model, {cold} by others"
@@ -167,7 +179,7 @@ fn check_shares(seen: &Seen, shifts: &[(f64, usize)]) {
     let (first, _) = seen.share(0..shifts[0].1);
     assert!(first == 0.0, "{first} of the calls went to a version without a share");
     for (index, &(wanted, begin)) in shifts.iter().enumerate() {
-        let end = shifts.get(index + 1).map_or(CALLS, |&(_, begin)| begin);
+        let end = shifts.get(index + 1).map_or(usize::MAX, |&(_, begin)| begin);
         let (share, count) = seen.share(begin + SETTLE..end);
         let tolerance = 4.0 * (wanted * (1.0 - wanted) / count).sqrt();
         println!("{share:.3} of {count} calls went to the second version, of which {wanted} were to");

@@ -155,5 +155,5 @@ impl Gateway {
 
 /// The package of `iris` under another name, as a version.
 pub(crate) fn iris_as(name: &str, version: &str) -> Archive {
-    Archive::built("iris").manifest("name = \"iris\"", &format!("name = \"{name}\"")).version(version)
+    Archive::built("iris").manifest("[model]\nname = \"iris\"", &format!("[model]\nname = \"{name}\"")).version(version)
 }

@@ -69,30 +69,31 @@ pub(super) struct Joining {
 pub(super) struct Pod(JoinHandle<()>);
 
 impl PoolArgs {
-    /// Whether this server is a pod of a pool.
-    pub(super) fn is_given(&self) -> bool {
-        self.name.is_some()
+    /// Whether this server is a pod of a pool, with such a store.
+    pub(super) fn is_given(&self, store: &StoreLocation) -> anyhow::Result<bool> {
+        if self.name.is_none() {
+            return Ok(false);
+        }
+        if let StoreLocation::Bucket(_) = store {
+            let message = "--store: of a pod it is a folder, for what the pod keeps of its packages";
+            return Err(Failure::usage(message).hint("name a bucket in the Models, as package.store").into());
+        }
+        if self.pod_name.as_ref().is_none_or(String::is_empty) {
+            let hint = "set POD_NAME and POD_NAMESPACE from metadata.name and metadata.namespace";
+            return Err(Failure::usage("--pod-name is missing").hint(hint).into());
+        }
+        Ok(true)
     }
 
     /// Finds out which pod this is, of which pool; none where it is of none.
     pub(super) async fn join(
         &self,
-        location: &StoreLocation,
         store: &Arc<Store>,
         permissions: &Permissions,
         registry: &Registry,
         (shared, max_package): (Option<&SharedCache>, ByteSize),
     ) -> anyhow::Result<Option<Joining>> {
-        let Some(pool) = self.name.clone() else { return Ok(None) };
-        if let StoreLocation::Bucket(_) = location {
-            let message = "--store: of a pod it is a folder, for what the pod keeps of its packages";
-            return Err(Failure::usage(message).hint("name a bucket in the Models, as package.store").into());
-        }
-        let missing = || {
-            Failure::usage("--pod-name is missing")
-                .hint("set POD_NAME and POD_NAMESPACE from metadata.name and metadata.namespace")
-        };
-        let pod = self.pod_name.clone().filter(|pod| !pod.is_empty()).ok_or_else(missing)?;
+        let (Some(pool), Some(pod)) = (self.name.clone(), self.pod_name.clone()) else { return Ok(None) };
         let config = match Config::incluster() {
             Ok(config) => config,
             Err(_) => {

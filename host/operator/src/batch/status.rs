@@ -86,7 +86,7 @@ pub(super) fn running(batch: &BatchPrediction, job: &Job) -> Told {
     let (active, done) = (status.active.unwrap_or(0), status.succeeded.unwrap_or(0));
     let failed = match status.failed.unwrap_or(0) {
         0 => String::new(),
-        failed => format!(", {} failed and are made again", count(failed)),
+        failed => format!(", {} failed and had another in its place", count(failed)),
     };
     let message = format!("{done} of {} are done, {active} at work{failed}", count(batch.spec.parallelism));
     (State::Running, Reason::new("Running", message), None)

@@ -172,7 +172,7 @@ async fn a_job_is_held_and_goes_on() {
     assert_eq!(at(&batch_, "status.workers"), "1/4");
     assert_eq!(
         condition(&batch_, "Complete").2,
-        "1 of 4 pods are done, 2 at work, 1 pod failed and are made again"
+        "1 of 4 pods are done, 2 at work, 1 pod failed and had another in its place"
     );
 }
 

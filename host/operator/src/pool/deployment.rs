@@ -108,7 +108,13 @@ fn memory_budget(pool: &ModelPool) -> Option<u64> {
 fn volumes(pool: &ModelPool) -> Vec<(Volume, VolumeMount)> {
     let granted = pool.spec.secrets.iter().enumerate().map(|(number, name)| {
         // A Secret's name may have dots, and more letters than a volume's.
-        secret(&format!("secret-{number}"), name, None, &format!("{SECRETS}/{name}"))
+        let (mut volume, mount) =
+            secret(&format!("secret-{number}"), name, None, &format!("{SECRETS}/{name}"));
+        if let Some(source) = &mut volume.secret {
+            // One that is not there keeps the models from loading that are granted it, and not the pod.
+            source.optional = Some(true);
+        }
+        (volume, mount)
     });
     granted.chain(shared(pool)).collect()
 }

@@ -61,7 +61,7 @@ mod tests {
 
     const MADE: &str = "2026-01-01T00:00:00Z";
 
-    fn pool(spec: Value, annotations: Value) -> ModelPool {
+    fn pool(spec: &Value, annotations: &Value) -> ModelPool {
         serde_json::from_value(json!({
             "apiVersion": "vespid.dev/v1alpha1", "kind": "ModelPool",
             "metadata": {"name": "default", "annotations": annotations, "creationTimestamp": MADE},
@@ -76,14 +76,14 @@ mod tests {
 
     #[test]
     fn without_autoscaling_the_pool_says_it() {
-        let nothing = wanted(&pool(json!({}), json!({})), Some(7), at(0));
+        let nothing = wanted(&pool(&json!({}), &json!({})), Some(7), at(0));
         assert_eq!(nothing, Wanted { replicas: Some(1), ..Wanted::default() });
-        assert_eq!(wanted(&pool(json!({"replicas": 0}), json!({})), None, at(0)).replicas, Some(0));
+        assert_eq!(wanted(&pool(&json!({"replicas": 0}), &json!({})), None, at(0)).replicas, Some(0));
     }
 
     #[test]
     fn an_autoscaler_is_left_alone_but_for_the_first_pod() {
-        let pool = pool(json!({"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}), json!({}));
+        let pool = pool(&json!({"autoscaling": {"minReplicas": 2, "maxReplicas": 5}}), &json!({}));
         assert_eq!(wanted(&pool, None, at(0)), Wanted::default());
         assert_eq!(wanted(&pool, Some(4), at(0)), Wanted::default());
         assert_eq!(wanted(&pool, Some(0), at(0)).replicas, Some(2));
@@ -92,16 +92,16 @@ mod tests {
     #[test]
     fn the_last_pod_goes_when_nothing_was_asked_and_comes_when_something_is() {
         let scaling = json!({"autoscaling": {"minReplicas": 0, "maxReplicas": 5, "idleSeconds": 600}});
-        let new = pool(scaling.clone(), json!({}));
+        let new = pool(&scaling, &json!({}));
         assert_eq!(wanted(&new, Some(1), at(0)).again, Some(Duration::from_secs(660)));
         assert_eq!(wanted(&new, Some(3), at(659)).replicas, None, "it is the autoscaler's");
         let asleep = Wanted { replicas: Some(0), asleep: true, again: None };
         assert_eq!(wanted(&new, Some(1), at(660)), asleep);
-        let asked = pool(scaling.clone(), json!({ASKED_ANNOTATION: "2026-01-01T00:10:00Z"}));
-        assert_eq!(wanted(&asked, Some(1), at(660)).asleep, false);
+        let asked = pool(&scaling, &json!({ASKED_ANNOTATION: "2026-01-01T00:10:00Z"}));
+        assert!(!wanted(&asked, Some(1), at(660)).asleep);
         assert_eq!(wanted(&asked, Some(1), at(1260)), asleep);
         let woken =
-            pool(scaling, json!({WAKE_ANNOTATION: "2026-01-01T01:00:00Z", ASKED_ANNOTATION: "no time"}));
+            pool(&scaling, &json!({WAKE_ANNOTATION: "2026-01-01T01:00:00Z", ASKED_ANNOTATION: "no time"}));
         let wanted = wanted(&woken, Some(0), at(3601));
         assert_eq!((wanted.replicas, wanted.again), (Some(1), Some(Duration::from_secs(659))));
     }

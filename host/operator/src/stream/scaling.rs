@@ -63,6 +63,8 @@ pub(crate) struct Memory {
     /// Whether the one that is there only looks.
     looking: bool,
     pub(super) partitions: Option<i32>,
+    /// How many pods there were to be.
+    pub(super) decided: Option<i32>,
 }
 
 /// How many pods there are to be, where there are `current`, or no Deployment yet.

@@ -406,13 +406,13 @@ impl State {
             let lost: Vec<_> = self
                 .objects
                 .keys()
-                .cloned()
                 .filter(|key| {
                     let owners =
                         self.view(key)["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
                     !owners.is_empty()
                         && owners.iter().all(|owner| !uids.contains(owner["uid"].as_str().unwrap()))
                 })
+                .cloned()
                 .collect();
             if lost.is_empty() {
                 return;
