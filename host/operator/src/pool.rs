@@ -13,7 +13,6 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -79,10 +78,7 @@ async fn surround(
     }
     making.apply(&access::service(pool)).await?;
     making.apply(&access::policy(pool, &context.options.peers)).await?;
-    match autoscale::budget(pool) {
-        Some(budget) => making.apply(&budget).await,
-        None => making.remove::<PodDisruptionBudget>(&name).await,
-    }
+    making.apply(&autoscale::budget(pool)).await
 }
 
 /// The pods. How many there are is applied by itself, and first where they are there, so that nobody is without an owner in between.

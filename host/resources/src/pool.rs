@@ -68,7 +68,7 @@ pub struct ModelPoolSpec {
     #[serde(default = "drain")]
     #[schemars(range(min = 1, max = 3600))]
     pub drain_seconds: i32,
-    /// How many pods may be away at once while nodes are emptied.
+    /// How many pods may be away at once while nodes are emptied; one where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption: Option<Disruption>,
     /// How its pods are made.

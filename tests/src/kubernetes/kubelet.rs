@@ -9,7 +9,7 @@
 //! As a kubelet does, it asks the readiness probe, reports the pod's state, starts again what has ended, and on deletion runs
 //! `preStop`, sends SIGTERM, and kills what is there after the grace period. Where the cluster serves slices of endpoints, it
 //! writes those too. It differs in that it looks at pods every 100 ms and probes every 200 ms, whatever the probe says, and
-//! knows neither init containers, nor other containers than the first, nor liveness probes, nor limits. A `ConfigMap` that
+//! numbers the pods of a Job itself, and knows neither init containers, nor other containers than the first, nor liveness probes, nor limits. A `ConfigMap` that
 //! changes later does not change what a pod sees.
 
 mod launch;

@@ -7,7 +7,12 @@
     reason = "for tests"
 )]
 
+#[path = "../e2e/stream/broker.rs"]
+#[allow(dead_code, reason = "the tests of streams use more of it")]
+mod broker;
+mod lifecycle;
 mod resources;
 mod routing;
 mod servers;
+mod workloads;
 mod world;

@@ -19,16 +19,16 @@ fn server() -> Extensions {
     server
 }
 
-fn object(kind: &str, name: &str, spec: Value) -> Value {
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "vespid.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
-fn version(version: u32, package: Value) -> Value {
+fn version(version: u32, package: &Value) -> Value {
     json!({"version": version, "package": package})
 }
 
 fn iris() -> Value {
-    json!({"versions": [version(1, json!({"oci": "oci://registry.example/iris:1"}))]})
+    json!({"versions": [version(1, &json!({"oci": "oci://registry.example/iris:1"}))]})
 }
 
 fn batch() -> Value {
@@ -53,7 +53,7 @@ fn with(mut spec: Value, field: &str, value: Value) -> Value {
 fn what_is_wrong_is_refused_by_the_rule_that_says_so() {
     let server = server();
     let post = |kind: &str, name: &str, spec: &Value| {
-        server.post(&format!("{PATH}/{}s", kind.to_lowercase()), &object(kind, name, spec.clone()))
+        server.post(&format!("{PATH}/{}s", kind.to_lowercase()), &object(kind, name, spec))
     };
     for (kind, spec) in [
         ("Model", iris()),
@@ -76,22 +76,22 @@ fn what_is_wrong_is_refused_by_the_rule_that_says_so() {
         ("Model", with(iris(), "versions", json!([])), "should have at least 1 items"),
         (
             "Model",
-            with(iris(), "versions", json!([version(1, json!({}))])),
+            with(iris(), "versions", json!([version(1, &json!({}))])),
             "name one of oci, store and upload",
         ),
         (
             "Model",
-            with(iris(), "versions", json!([version(1, json!({"oci": "oci://a/b:1", "store": "s3://c"}))])),
+            with(iris(), "versions", json!([version(1, &json!({"oci": "oci://a/b:1", "store": "s3://c"}))])),
             "name one of oci, store and upload",
         ),
         (
             "Model",
-            with(iris(), "versions", json!([version(1, json!({"oci": "registry.example/iris"}))])),
+            with(iris(), "versions", json!([version(1, &json!({"oci": "registry.example/iris"}))])),
             "should match",
         ),
         (
             "Model",
-            with(iris(), "versions", json!([version(1, package.clone()), version(1, package.clone())])),
+            with(iris(), "versions", json!([version(1, &package), version(1, &package)])),
             "Duplicate value",
         ),
         ("Model", with(iris(), "shadow", json!({"version": 7})), "name one of the versions"),
@@ -148,14 +148,15 @@ fn what_is_said_stays_said(server: &Extensions) {
         (&json!("default"), &json!(1)),
         "{stored}"
     );
-    let other = json!({"spec": {"versions": [version(1, json!({"oci": "oci://registry.example/other:1"}))]}});
+    let other =
+        json!({"spec": {"versions": [version(1, &json!({"oci": "oci://registry.example/other:1"}))]}});
     let answer = server.api().merge(&path, &other);
     assert!(
         answer.status == 422 && answer.to_string().contains("a version is never overwritten"),
         "{answer}"
     );
     let more = json!({"spec": {"versions": [
-        version(1, json!({"oci": "oci://registry.example/iris:1"})), version(2, json!({"oci": "oci://registry.example/iris:2"}))
+        version(1, &json!({"oci": "oci://registry.example/iris:1"})), version(2, &json!({"oci": "oci://registry.example/iris:2"}))
     ]}});
     let answer = server.api().merge(&path, &more);
     assert_eq!(answer.status, 200, "{answer}");
@@ -168,7 +169,7 @@ fn what_is_said_stays_said(server: &Extensions) {
     // Each pod has its own entry.
     for pod in ["a", "b"] {
         let entry = json!({"pod": pod, "versions": [{"version": 1, "state": "Ready"}]});
-        let mut said = object("Model", "good", Value::Null);
+        let mut said = object("Model", "good", &Value::Null);
         said.as_object_mut().unwrap().remove("spec");
         said["status"] = json!({"pods": [entry]});
         let answer =

@@ -50,10 +50,10 @@ impl Seen {
                     }
                 }
                 Ok(answer) => {
-                    self.failures.lock().unwrap().push(format!("{number} {}: {answer}", name(model)))
+                    self.failures.lock().unwrap().push(format!("{number} {}: {answer}", name(model)));
                 }
                 Err(error) => {
-                    self.failures.lock().unwrap().push(format!("{number} {}: {error}", name(model)))
+                    self.failures.lock().unwrap().push(format!("{number} {}: {error}", name(model)));
                 }
             }
             self.ended.fetch_add(1, Ordering::SeqCst);
@@ -135,7 +135,11 @@ fn no_call_fails_while_pods_come_and_go_and_versions_shift() {
         shifts.push((0.1, seen.now()));
         world.weights(&name(0), &[90, 10]);
         seen.more(SPAN);
-        world.change("modelpools", "default", &json!({"spec": {"pods": {"annotations": {"rolled": "once"}}}}));
+        world.change(
+            "modelpools",
+            "default",
+            &json!({"spec": {"pods": {"annotations": {"rolled": "once"}}}}),
+        );
         let old: BTreeSet<String> = three.into_iter().map(|pod| pod.name).collect();
         wait::until("all pods are new", || {
             let pods = world.all_pods("vespid.dev%2Fpool%3Ddefault");

@@ -155,5 +155,7 @@ impl Gateway {
 
 /// The package of `iris` under another name, as a version.
 pub(crate) fn iris_as(name: &str, version: &str) -> Archive {
-    Archive::built("iris").manifest("[model]\nname = \"iris\"", &format!("[model]\nname = \"{name}\"")).version(version)
+    Archive::built("iris")
+        .manifest("[model]\nname = \"iris\"", &format!("[model]\nname = \"{name}\""))
+        .version(version)
 }

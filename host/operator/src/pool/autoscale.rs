@@ -5,6 +5,7 @@ use k8s_openapi::api::autoscaling::v2::{
     MetricTarget, ResourceMetricSource,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 use vespid_resources::{Autoscaling, ModelPool, names};
 
@@ -48,16 +49,17 @@ fn cpu(utilization: i32) -> MetricSpec {
     }
 }
 
-/// How many pods may be away at once, where the pool says it.
-pub(super) fn budget(pool: &ModelPool) -> Option<PodDisruptionBudget> {
-    let disruption = pool.spec.disruption.as_ref()?;
-    Some(PodDisruptionBudget {
+/// How many pods may be away at once while nodes are emptied: one where the pool does not say it.
+pub(super) fn budget(pool: &ModelPool) -> PodDisruptionBudget {
+    let max_unavailable =
+        pool.spec.disruption.as_ref().map_or(IntOrString::Int(1), |disruption| disruption.max_unavailable.clone());
+    PodDisruptionBudget {
         metadata: metadata::of(pool, Component::Pool, names::of_pool(&pool.name_any())),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(disruption.max_unavailable.clone()),
+            max_unavailable: Some(max_unavailable),
             selector: Some(metadata::selector(Component::Pool, &pool.name_any())),
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,
-    })
+    }
 }

@@ -74,7 +74,8 @@ async fn a_pool_becomes_all_that_its_pods_need() {
         assert_eq!(at(&child, "metadata.ownerReferences.0.controller"), true, "{kind}");
     }
     assert!(stage.server.get("horizontalpodautoscalers", NAME).is_none());
-    assert!(stage.server.get("poddisruptionbudgets", NAME).is_none());
+    let budget = stage.server.get("poddisruptionbudgets", NAME).unwrap();
+    assert_eq!(at(&budget, "spec.maxUnavailable"), 1);
     let told = events(&stage.server);
     assert!(told.contains(&format!("Created Deployment {NAME} was made")), "{told:?}");
 }
@@ -108,7 +109,7 @@ async fn what_changes_is_changed_and_what_does_not_apply_any_more_goes() {
     stage.settle::<ModelPool>("default").await;
     stage.server.put("modelpools", &pool(&json!({"replicas": 2, "pods": {"serviceAccountName": "own"}})));
     stage.settle::<ModelPool>("default").await;
-    for gone in ["horizontalpodautoscalers", "poddisruptionbudgets", "serviceaccounts", "rolebindings"] {
+    for gone in ["horizontalpodautoscalers", "serviceaccounts", "rolebindings"] {
         assert!(stage.server.get(gone, NAME).is_none(), "{gone}");
     }
     let deployment = stage.server.get("deployments", NAME).unwrap();

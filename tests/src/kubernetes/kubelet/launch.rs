@@ -1,9 +1,11 @@
 //! What a pod's container comes to on this machine: a program, its arguments and its environment.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -51,6 +53,7 @@ impl Launch {
         };
         launch.fill_variables(&source)?;
         launch.fill_account(&node.api, pod)?;
+        launch.fill_index(pod);
         let mut words = launch.words(&launch.container["command"]);
         if words.is_empty() {
             words.push(ENTRY_POINT.to_owned());
@@ -94,6 +97,18 @@ impl Launch {
             self.variables.push(("KUBECONFIG".to_owned(), path.display().to_string()));
         }
         Ok(())
+    }
+
+    /// Which of its Job's shares is the pod's: in the order in which they come, for jobs of this release have no indexes.
+    fn fill_index(&mut self, pod: &Pod) {
+        static BEGUN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+        let owner = &pod.manifest()["metadata"]["ownerReferences"][0];
+        if owner["kind"] == "Job" {
+            let mut begun = BEGUN.lock().unwrap();
+            let next = begun.entry(owner["uid"].as_str().unwrap().to_owned()).or_default();
+            self.variables.push(("JOB_COMPLETION_INDEX".to_owned(), next.to_string()));
+            *next += 1;
+        }
     }
 
     fn words(&self, words: &Value) -> Vec<String> {

@@ -1,10 +1,13 @@
 //! What the node says of a pod.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use super::pod::Pod;
+use super::volumes::pod_message;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
@@ -34,6 +37,8 @@ pub(super) struct Status {
     began: SystemTime,
     ip: String,
     container: Value,
+    /// Where it says why it has ended.
+    message: PathBuf,
 }
 
 impl Status {
@@ -48,6 +53,7 @@ impl Status {
             began: now,
             ip: pod.ip().to_string(),
             container: pod.container().clone(),
+            message: pod_message(pod),
         }
     }
 
@@ -98,6 +104,7 @@ impl Status {
                 json!({"terminated": {
                     "exitCode": code,
                     "reason": reason,
+                    "message": fs::read_to_string(&self.message).unwrap_or_default(),
                     "startedAt": time(self.began),
                     "finishedAt": time(*since),
                 }})

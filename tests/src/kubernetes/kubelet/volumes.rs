@@ -17,6 +17,14 @@ pub(super) struct Source<'a> {
     pub(super) pod: &'a Pod,
 }
 
+/// Where a container says why it has ended.
+const TERMINATION: &str = "/dev/termination-log";
+
+/// The file that stands for it.
+pub(super) fn pod_message(pod: &Pod) -> PathBuf {
+    pod.folder().join("termination-log")
+}
+
 /// The folders that stand for the paths of mounts, the longest path first.
 pub(super) struct Paths {
     mounts: Vec<(String, PathBuf)>,
@@ -149,6 +157,7 @@ impl Paths {
                 .mounts
                 .push((mount["mountPath"].as_str().unwrap().trim_end_matches('/').to_owned(), folder));
         }
+        paths.mounts.push((TERMINATION.to_owned(), pod_message(pod)));
         paths.mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         for mount in mounts {
             let volume = volume(&mount["name"]);

@@ -36,16 +36,15 @@ pub(super) fn reference(definitions: &[CustomResourceDefinition]) -> serde_json:
 }
 
 fn resource(page: &mut String, definition: &Value) {
-    let names = &definition["spec"]["names"];
-    let version = &definition["spec"]["versions"][0];
-    let schema = &version["schema"]["openAPIV3Schema"];
+    let names = at(definition, "/spec/names");
+    let schema = at(definition, "/spec/versions/0/schema/openAPIV3Schema");
     page.push_str(&format!("\n## {}\n\n{}\n", text(&names["kind"]), text(&schema["description"])));
     let short = names["shortNames"].as_array().into_iter().flatten().map(|name| format!("`{}`", text(name)));
     let names: Vec<String> = [format!("`{}`", text(&names["plural"]))].into_iter().chain(short).collect();
     page.push_str(&format!("kubectl knows it as {}.\n", names.join(" and ")));
     let mut rules = Vec::new();
     for part in ["spec", "status"] {
-        let schema = &schema["properties"][part];
+        let schema = at(schema, &format!("/properties/{part}"));
         page.push_str(&format!("\n| {part} | type | default | meaning |\n|---|---|---|---|\n"));
         fields(page, "", schema, &mut rules);
     }
@@ -55,6 +54,11 @@ fn resource(page: &mut String, definition: &Value) {
         page.push_str("\nRefused, with these words:\n\n");
         rules.iter().for_each(|rule| page.push_str(&format!("- {rule}\n")));
     }
+}
+
+/// What stands at a place of a schema; nothing where it does not say so much.
+fn at<'a>(schema: &'a Value, place: &str) -> &'a Value {
+    schema.pointer(place).unwrap_or(&Value::Null)
 }
 
 /// A row for each field of an object, and those of what is in it.
@@ -79,10 +83,10 @@ fn fields(page: &mut String, path: &str, schema: &Value, rules: &mut Vec<String>
             continue;
         }
         fields(page, &path, field, rules);
-        if field["items"]["properties"].is_object() {
+        if at(field, "/items/properties").is_object() {
             fields(page, &format!("{path}[]"), &field["items"], rules);
         }
-        if field["additionalProperties"]["properties"].is_object() {
+        if at(field, "/additionalProperties/properties").is_object() {
             fields(page, &format!("{path}.NAME"), &field["additionalProperties"], rules);
         }
     }

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn model(replicas: i32, status: serde_json::Value) -> Model {
+    fn model(replicas: i32, status: &serde_json::Value) -> Model {
         let package = json!({"oci": "oci://registry.example/iris:1"});
         serde_json::from_value(json!({
             "apiVersion": "vespid.dev/v1alpha1", "kind": "Model", "metadata": {"name": "iris", "generation": 2},
@@ -120,15 +120,15 @@ mod tests {
     #[test]
     fn what_is_waited_for_is_the_version_and_this_generation() {
         let ready = json!({"observedGeneration": 2, "versions": [{"version": 1, "ready": 2}]});
-        assert_eq!(progress(&model(1, ready.clone()), 1), Progress::Served(2));
-        let mut stale = ready;
+        assert_eq!(progress(&model(1, &ready), 1), Progress::Served(2));
+        let mut stale = ready.clone();
         stale["observedGeneration"] = json!(1);
-        assert!(matches!(progress(&model(1, stale), 1), Progress::Waiting(why) if why.contains("operator")));
+        assert!(matches!(progress(&model(1, &stale), 1), Progress::Waiting(why) if why.contains("operator")));
         let failed = json!({"observedGeneration": 2, "versions": [{"version": 1, "ready": 0, "message": "no such tag"}]});
-        assert_eq!(progress(&model(1, failed), 1), Progress::Waiting("no such tag".to_owned()));
+        assert_eq!(progress(&model(1, &failed), 1), Progress::Waiting("no such tag".to_owned()));
         let none = json!({"observedGeneration": 2, "conditions": condition("False")});
-        assert_eq!(progress(&model(1, none), 1), Progress::Waiting("no pod is there".to_owned()));
+        assert_eq!(progress(&model(1, &none), 1), Progress::Waiting("no pod is there".to_owned()));
         let listed = json!({"observedGeneration": 2, "conditions": condition("True")});
-        assert_eq!(progress(&model(0, listed), 1), Progress::Served(0));
+        assert_eq!(progress(&model(0, &listed), 1), Progress::Served(0));
     }
 }

@@ -1,0 +1,120 @@
+//! What becomes of pools and models, and what the parts do when others are away.
+
+use serde_json::json;
+use vespid_tests::archive::Archive;
+use vespid_tests::{http, oip, wait};
+
+use crate::world::{RESOURCES, World};
+
+const OPERATOR: &str = "app.kubernetes.io%2Fcomponent%3Doperator";
+
+#[test]
+fn what_is_made_follows_what_is_asked_for() {
+    let mut world = World::install(&json!({"replicas": 1}));
+    let host = world.hosts(1).remove(0);
+    let gateway = world.gateway();
+    gateway.push("iris", "1", &Archive::built("iris"));
+    let said = world.condition("models", "iris", "Ready", "True");
+    let model = world.resource("models", "iris");
+    assert_eq!(
+        (&model["status"]["readyReplicas"], &model["status"]["versions"][0]["ready"]),
+        (&json!(1), &json!(1)),
+        "{said}"
+    );
+    assert_eq!(world.resource("modelpools", "default")["status"]["models"], 1);
+    // Kinds that this release does not have are told of, and the rest is there.
+    let accepted = world.condition("modelpools", "default", "Accepted", "False");
+    assert!(accepted.contains("PodDisruptionBudget"), "{accepted}");
+    children(&world);
+    a_model_that_does_not_load_says_why(&world);
+    the_pod_itself_refuses_uploads(&host.ip);
+    the_operator_is_killed_in_between(&world);
+    the_api_server_is_away(&mut world, &gateway);
+}
+
+fn children(world: &World) {
+    let api = world.cluster.api();
+    let deployment = api.get("/apis/apps/v1/namespaces/default/deployments/default-pool").json();
+    assert_eq!(deployment["metadata"]["ownerReferences"][0]["kind"], "ModelPool", "{deployment}");
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+    for path in [
+        "/api/v1/namespaces/default/services/default-pool",
+        "/api/v1/namespaces/default/serviceaccounts/default-pool",
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/default-pool",
+        "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies/default-pool",
+    ] {
+        assert_eq!(api.get(path).status, 200, "{path}");
+    }
+}
+
+fn a_model_that_does_not_load_says_why(world: &World) {
+    let object = json!({
+        "apiVersion": "vespid.dev/v1alpha1", "kind": "Model", "metadata": {"name": "nowhere", "namespace": "default"},
+        "spec": {"versions": [{"version": 1, "package": {"oci": "oci://127.0.0.1:1/nowhere:1"}}]}
+    });
+    let answer = world.cluster.api().post(&format!("{RESOURCES}/models"), &object);
+    assert_eq!(answer.status, 201, "{answer}");
+    wait::until("the pod says why it is not loaded", || {
+        let status = world.resource("models", "nowhere")["status"].clone();
+        let message = status["pods"][0]["versions"][0]["message"].as_str()?.to_owned();
+        message.contains("127.0.0.1:1").then_some(())
+    });
+    world.condition("models", "nowhere", "Ready", "False");
+    assert_eq!(world.cluster.api().delete(&format!("{RESOURCES}/models/nowhere")).status, 200);
+}
+
+/// It would be undone.
+fn the_pod_itself_refuses_uploads(ip: &str) {
+    let url = format!("http://{ip}:8000/v2/repository/models/other/versions/1");
+    let answer = http::send("PUT", &url, &[], &Archive::built("iris").to_tar());
+    answer.assert_error(403, "Model");
+}
+
+/// Whatever it was about when it was killed, the end is the same.
+fn the_operator_is_killed_in_between(world: &World) {
+    for pool in 0..4 {
+        let name = format!("other-{pool}");
+        let object = json!({
+            "apiVersion": "vespid.dev/v1alpha1", "kind": "ModelPool", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"replicas": 0}
+        });
+        let answer = world.cluster.api().post(&format!("{RESOURCES}/modelpools"), &object);
+        assert_eq!(answer.status, 201, "{answer}");
+        let operator = &world.all_pods(OPERATOR)[0];
+        world.kubelet.kill(operator["metadata"]["name"].as_str().unwrap());
+        wait::until("the operator runs again", || {
+            let pods = world.all_pods(OPERATOR);
+            let running = &pods[0]["status"]["containerStatuses"][0];
+            (running["restartCount"].as_u64()? > pool && running["state"]["running"].is_object())
+                .then_some(())
+        });
+    }
+    for pool in 0..4 {
+        let deployment = format!("/apis/apps/v1/namespaces/default/deployments/other-{pool}-pool");
+        let service = format!("/api/v1/namespaces/default/services/other-{pool}-pool");
+        wait::until("all is made in the end", || {
+            let made = [&deployment, &service].iter().all(|path| world.cluster.api().get(path).status == 200);
+            let status = world.resource("modelpools", &format!("other-{pool}"))["status"].clone();
+            (made && status["observedGeneration"] == 1).then_some(())
+        });
+        let answer = world.cluster.api().delete(&format!("{RESOURCES}/modelpools/other-{pool}"));
+        assert_eq!(answer.status, 200, "{answer}");
+        let gone = || [&deployment, &service].iter().all(|path| world.cluster.api().get(path).status == 404);
+        wait::until("all that was made is gone", || gone().then_some(()));
+    }
+}
+
+/// Calls are answered meanwhile, and what is asked for afterwards is done.
+fn the_api_server_is_away(world: &mut World, gateway: &crate::world::Gateway) {
+    world.cluster.stop_api_server();
+    for _ in 0..50 {
+        oip::assert_setosa(&gateway.infer("iris", &oip::flower()).unwrap());
+    }
+    world.cluster.start_api_server();
+    world.change("modelpools", "default", &json!({"spec": {"replicas": 2}}));
+    world.hosts(2);
+    gateway.push("again", "1", &crate::world::iris_as("again", "1"));
+    oip::assert_setosa(&gateway.infer("again", &oip::flower()).unwrap());
+}
