@@ -51,8 +51,11 @@ fn cpu(utilization: i32) -> MetricSpec {
 
 /// How many pods may be away at once while nodes are emptied: one where the pool does not say it.
 pub(super) fn budget(pool: &ModelPool) -> PodDisruptionBudget {
-    let max_unavailable =
-        pool.spec.disruption.as_ref().map_or(IntOrString::Int(1), |disruption| disruption.max_unavailable.clone());
+    let max_unavailable = pool
+        .spec
+        .disruption
+        .as_ref()
+        .map_or(IntOrString::Int(1), |disruption| disruption.max_unavailable.clone());
     PodDisruptionBudget {
         metadata: metadata::of(pool, Component::Pool, names::of_pool(&pool.name_any())),
         spec: Some(PodDisruptionBudgetSpec {
