@@ -65,38 +65,34 @@ impl Metrics {
         Ok(Self {
             durations,
             requests: counter(
-                "vespid_gateway_requests_total",
+                "vespid_gateway_requests",
                 "Requests that have ended, by the status that was answered (gRPC's over gRPC; 499 where the client left).",
                 &["protocol", "pool", "code"],
             )?,
             in_flight: gauge("vespid_gateway_in_flight", "Requests that have not ended.")?,
             calls: counter(
-                "vespid_gateway_calls_total",
+                "vespid_gateway_calls",
                 "Calls that went to pods, by whether the pod had the version in memory.",
                 &["pool", "pod_is"],
             )?,
             retries: counter(
-                "vespid_gateway_retries_total",
+                "vespid_gateway_retries",
                 "Calls that were sent to another pod, by what came of the first.",
                 &["pool", "after"],
             )?,
             refused_retries: counter(
-                "vespid_gateway_retries_refused_total",
+                "vespid_gateway_retries_refused",
                 "Calls that were not sent again for the budget was spent.",
                 &["pool"],
             )?,
-            ejections: counter("vespid_gateway_ejections_total", "Times that a pod was ejected.", &["pool"])?,
+            ejections: counter("vespid_gateway_ejections", "Times that a pod was ejected.", &["pool"])?,
             held: gauges("vespid_gateway_held", "Calls that wait for a pod.", &["pool"])?,
             holds: counter(
-                "vespid_gateway_holds_total",
+                "vespid_gateway_holds",
                 "Calls that have waited for a pod, by what came of it.",
                 &["pool", "outcome"],
             )?,
-            wakes: counter(
-                "vespid_gateway_wakes_total",
-                "Times that a pool without pods was woken.",
-                &["pool"],
-            )?,
+            wakes: counter("vespid_gateway_wakes", "Times that a pool without pods was woken.", &["pool"])?,
             pod_in_flight: gauges(
                 "vespid_gateway_pod_in_flight",
                 "Calls of this gateway that a pod is answering.",
@@ -176,9 +172,9 @@ mod tests {
         let text = metrics.render(&Arc::default(), 1).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(
-            text.contains(r#"vespid_gateway_requests_total{code="200",pool="gpu",protocol="http"} 1"#),
+            text.contains(r#"vespid_gateway_requests{code="200",pool="gpu",protocol="http"} 1"#),
             "{text}"
         );
-        assert!(text.contains(r#"vespid_gateway_calls_total{pod_is="warm",pool="gpu"} 1"#), "{text}");
+        assert!(text.contains(r#"vespid_gateway_calls{pod_is="warm",pool="gpu"} 1"#), "{text}");
     }
 }

@@ -88,9 +88,9 @@ impl Source {
         self.ended_here.load(Relaxed)
     }
 
-    /// There will be no other attempt.
+    /// There will be no other attempt. What this one has not sent again yet is still sent.
     pub(crate) fn forget(&self) {
-        self.lock().lose();
+        self.lock().is_lost = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,6 +176,11 @@ impl hyper::body::Body for Replay {
         if let Some(trailers) = state.ended.clone() {
             this.ended = true;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        if state.is_lost {
+            // All of it has been sent.
+            state.kept = Vec::new();
+            this.position = 0;
         }
         let frame = ready!(state.poll(context));
         // What is kept was read by this attempt just now.

@@ -29,9 +29,12 @@ const GONE: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection is asked whether the pod is there.
 const PING: Duration = Duration::from_secs(10);
 
-/// How much of a stream, and of all streams of a connection, may be on its way: tensors are large, and networks have delays.
+/// How much of a stream may be on its way: tensors are large, and networks have delays.
 const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// How much of all streams of a connection: as much as HTTP/2 has (RFC 9113, 6.9.1). All calls to a pod share one, and those whose
+/// clients do not read their answers must not hold up the others.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Why a pod gave no answer.
 #[derive(Debug)]

@@ -16,7 +16,8 @@ const CALLS: usize = 10_000;
 /// Calls after each change of weights.
 const SPAN: usize = 2500;
 
-const CLIENTS: usize = 4;
+/// More than the pods that have a model take before others load it.
+const CLIENTS: usize = 12;
 
 /// Of ten calls so many are for one model.
 const HOT: usize = 4;

@@ -22,9 +22,13 @@ use tokio::sync::watch;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Requests of one HTTP/2 connection at once, others waiting at the client: as many as may be in flight by default, for
-/// clients that speak gRPC send all of theirs over one.
-const MAX_STREAMS: u32 = 1024;
+/// Requests of one HTTP/2 connection at once, others waiting at the client: as many as may be in flight at a gateway by default,
+/// for clients that speak gRPC, and gateways, send all of theirs over one.
+const MAX_STREAMS: u32 = 4096;
+
+/// How much of all streams of a connection may be on its way: as much as HTTP/2 has (RFC 9113, 6.9.1), so that one that is not read
+/// does not hold up the others of its connection. Each stream has its own limit.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves until `stopped` turns true and what is in flight has ended. A connection on which no head of a request comes for
 /// `idle` is closed.
@@ -47,6 +51,7 @@ pub(crate) async fn listen(
         .http2()
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS);
     // The client's address goes along with each request: a gateway tells its pods who asked.
     let serving = server.serve(router.into_make_service_with_connect_info::<SocketAddr>());

@@ -209,9 +209,7 @@ async fn a_client_that_leaves_ends_the_pod_s_call() {
     }
     gone.notified().await;
     // It is counted a moment later, when its future has been dropped.
-    while !front
-        .metrics()
-        .contains(r#"vespid_gateway_requests_total{code="499",pool="default",protocol="http"} 1"#)
+    while !front.metrics().contains(r#"vespid_gateway_requests{code="499",pool="default",protocol="http"} 1"#)
     {
         tokio::task::yield_now().await;
     }

@@ -89,12 +89,12 @@ async fn calls_go_to_another_pod_where_one_does_not_answer() {
         assert_eq!(all_answer(&front, 40).await, 40);
         assert_eq!(calls.load(Relaxed) - before, 40, "each was answered once");
         let metrics = front.metrics();
-        let retried = metrics.lines().find(|line| line.starts_with("vespid_gateway_retries_total{")).unwrap();
+        let retried = metrics.lines().find(|line| line.starts_with("vespid_gateway_retries{")).unwrap();
         let retried: u32 = retried.rsplit_once(' ').unwrap().1.parse().unwrap();
         // Half of the models have the bad pod in the first place; a pod that does not answer five times in a row is ejected.
         assert!((5..=35).contains(&retried), "{retried}");
         let ejected = bad != &full.address;
-        assert_eq!(metrics.contains(r#"vespid_gateway_ejections_total{pool="default"} 1"#), ejected, "{bad}");
+        assert_eq!(metrics.contains(r#"vespid_gateway_ejections{pool="default"} 1"#), ejected, "{bad}");
     }
 }
 
@@ -118,7 +118,7 @@ async fn a_call_is_not_sent_again_beyond_the_budget() {
         assert_eq!(front.post("/v2/models/iris/infer", "{}").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!(first.load(Relaxed) + second.load(Relaxed), 3);
-    assert!(front.metrics().contains(r#"vespid_gateway_retries_refused_total{pool="default"} 3"#));
+    assert!(front.metrics().contains(r#"vespid_gateway_retries_refused{pool="default"} 3"#));
 }
 
 #[tokio::test]
@@ -200,8 +200,8 @@ async fn calls_go_to_pods_that_have_the_version() {
     front.publish();
     assert_eq!(front.post("/v2/models/iris/infer", "{}").await.status(), StatusCode::OK);
     let metrics = front.metrics();
-    assert!(metrics.contains(r#"vespid_gateway_calls_total{pod_is="warm",pool="default"} 10"#), "{metrics}");
-    assert!(metrics.contains(r#"vespid_gateway_calls_total{pod_is="cold",pool="default"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"vespid_gateway_calls{pod_is="warm",pool="default"} 10"#), "{metrics}");
+    assert!(metrics.contains(r#"vespid_gateway_calls{pod_is="cold",pool="default"} 1"#), "{metrics}");
 }
 
 #[tokio::test]

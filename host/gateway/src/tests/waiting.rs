@@ -60,7 +60,7 @@ async fn calls_wait_for_a_pod_that_is_coming() {
     for call in calls {
         assert_eq!(bytes(call.await.unwrap()).await, "answered");
     }
-    assert!(front.metrics().contains(r#"vespid_gateway_holds_total{outcome="served",pool="default"} 2"#));
+    assert!(front.metrics().contains(r#"vespid_gateway_holds{outcome="served",pool="default"} 2"#));
     until_held(&front, 0).await;
 }
 

@@ -290,7 +290,8 @@ async fn take(
             .map_err(|error| Error::internal("a version is too large").with_source(error))?;
         let added = uploads.add(&name, ModelVersion { version: number, package, weight: None }, how).await;
         if let Err(error) = added {
-            if is_kept {
+            // Where it is not sure that nothing was written, the Model may name it by now.
+            if is_kept && is_definite(error.code()) {
                 uploads.forget(&name, version).await;
             }
             return Err(error);
@@ -396,3 +397,8 @@ fn source(body: &[u8]) -> Result<PackageSource, Error> {
 
 #[cfg(test)]
 mod tests;
+
+/// Whether what was asked has certainly not been done.
+fn is_definite(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::InvalidArgument | ErrorCode::AlreadyExists | ErrorCode::PermissionDenied)
+}
