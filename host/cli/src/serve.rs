@@ -243,7 +243,7 @@ async fn build(
     let control = if pooled { Control::Managed } else { args.models.control()? };
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
     let permissions = if pooled { permissions.with_own() } else { permissions };
-    let store = Arc::new(open_store(args).await?);
+    let store = Arc::new(open_store(&args.store, args.cache.as_ref(), "stores").await?);
     let shared = args.shared_cache.as_deref().map(SharedCache::open).transpose().context("--shared-cache")?;
     let registry = args.registries.open(args.max_package)?;
     packages::install(&store, &registry, args).await?;
@@ -288,17 +288,23 @@ async fn build(
     Ok((api, pod))
 }
 
-async fn open_store(args: &ServeArgs) -> anyhow::Result<Store> {
-    let cache = match (&args.cache, &args.store) {
+/// Opens what `--store` and `--cache` name. Of a bucket, what is kept on this machine is below `folder` of the user's cache where
+/// nobody says.
+pub(crate) async fn open_store(
+    location: &StoreLocation,
+    cache: Option<&PathBuf>,
+    folder: &str,
+) -> anyhow::Result<Store> {
+    let cache = match (cache, location) {
         (None, StoreLocation::Bucket(url)) => {
-            // Each has its own, for a cache is one server's.
+            // Each has its own, for a cache is one process's.
             let name = vespid_package::digest_of(url.as_str().as_bytes()).hex();
-            Some(vespid_toolchain::cache_dir()?.join("stores").join(name))
+            Some(vespid_toolchain::cache_dir()?.join(folder).join(name))
         }
-        (cache, _) => cache.clone(),
+        (cache, _) => cache.cloned(),
     };
-    let location = args.store.clone();
-    Store::open(StoreOptions { location, cache }).await.with_context(|| format!("--store {}", args.store))
+    let options = StoreOptions { location: location.clone(), cache };
+    Store::open(options).await.with_context(|| format!("--store {location}"))
 }
 
 fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {

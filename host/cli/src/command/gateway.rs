@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
-use kube::{Client, Config};
+use clap::Args;
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use vespid_gateway::{Bound, Gateway, HoldOptions, Options, RetryBudget};
-use vespid_package::{Store, StoreLocation, StoreOptions};
-use vespid_telemetry::{Log, LogFormat};
+use vespid_package::StoreLocation;
 
-use crate::failure::Hint;
+use crate::cluster;
 use crate::serve::listener::listen;
-use crate::serve::{Signals, bind};
+use crate::serve::{LogFormat, Signals, bind, open_store, start_log};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -66,7 +65,7 @@ pub(crate) struct GatewayArgs {
     idle_timeout: Duration,
     /// How the log is written
     #[arg(long, value_enum, default_value = "text")]
-    log_format: Format,
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -123,12 +122,6 @@ struct Routing {
     connect_timeout: Duration,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
 /// The most that is kept of a request: there may be thousands of them.
 const MAX_RETRY_BUFFER: ByteSize = ByteSize::mib(1);
 
@@ -149,10 +142,7 @@ fn parse_factor(text: &str) -> Result<f64, String> {
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &GatewayArgs) -> anyhow::Result<()> {
     // Without a telemetry: it is kept until the process ends.
-    let _log = Log::start(match args.log_format {
-        Format::Text => LogFormat::Text,
-        Format::Json => LogFormat::Json,
-    })?;
+    let _log = start_log(args.log_format)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     let served = runtime.block_on(serve(args));
@@ -170,10 +160,13 @@ struct Listeners {
 
 async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let config = Config::infer().await.hint("no cluster is known", "set KUBECONFIG, or run it in a pod")?;
+    let config = cluster::infer().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
-    let store = args.uploads.open().await?;
+    let store = match &args.uploads.store {
+        Some(location) => Some(open_store(location, args.uploads.cache.as_ref(), "gateways").await?),
+        None => None,
+    };
     let gateway = Gateway::new(args.options(), Some((client, namespace)), store, stopped.clone())?;
     let listeners = Listeners {
         http: bind(args.http).await.context("--http")?,
@@ -251,22 +244,6 @@ impl GatewayArgs {
             load_timeout: self.uploads.load_timeout,
             ..Options::default()
         }
-    }
-}
-
-impl Uploads {
-    async fn open(&self) -> anyhow::Result<Option<Store>> {
-        let Some(location) = self.store.clone() else { return Ok(None) };
-        let cache = match (&self.cache, &location) {
-            (None, StoreLocation::Bucket(url)) => {
-                // Each has its own, for a cache is one process's.
-                let name = vespid_package::digest_of(url.as_str().as_bytes()).hex();
-                Some(vespid_toolchain::cache_dir()?.join("gateways").join(name))
-            }
-            (cache, _) => cache.clone(),
-        };
-        let opened = Store::open(StoreOptions { location: location.clone(), cache }).await;
-        opened.map(Some).with_context(|| format!("--store {location}"))
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Args;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use tokio::task::JoinHandle;
 use url::Url;
 use vespid_package::oci::Registry;
@@ -29,7 +29,8 @@ use self::report::Reporter;
 use self::supply::{Origins, Packages};
 use self::watch::View;
 use self::work::Worker;
-use crate::failure::{Failure, Hint};
+use crate::cluster;
+use crate::failure::Failure;
 
 /// Of which pool a server is a pod.
 #[derive(Debug, Args)]
@@ -94,12 +95,7 @@ impl PoolArgs {
         (shared, max_package): (Option<&SharedCache>, ByteSize),
     ) -> anyhow::Result<Option<Joining>> {
         let (Some(pool), Some(pod)) = (self.name.clone(), self.pod_name.clone()) else { return Ok(None) };
-        let config = match Config::incluster() {
-            Ok(config) => config,
-            Err(_) => {
-                Config::infer().await.hint("no cluster is known", "set KUBECONFIG, or run it in a pod")?
-            }
-        };
+        let config = cluster::infer().await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).context("the way to the API server cannot be used")?;
         let origins = Origins {

@@ -61,6 +61,8 @@ pub(super) fn budget(pool: &ModelPool) -> PodDisruptionBudget {
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(max_unavailable),
             selector: Some(metadata::selector(Component::Pool, &pool.name_any())),
+            // One that is not ready serves nobody, and must not keep its node from being emptied.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,
