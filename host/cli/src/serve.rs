@@ -32,6 +32,7 @@ use vespid_ingress::Api;
 use vespid_package::oci::PlacePattern;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation, StoreOptions};
 use vespid_serving::{Control, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
+use vespid_stream::Streams;
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
 use self::listener::listen;
@@ -165,7 +166,7 @@ pub(crate) fn start_log(format: LogFormat) -> anyhow::Result<Log> {
 async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let (api, pod) = build(args, log, files, stopped.clone()).await?;
-    let (telemetry, jobs, streams) = (api.telemetry.clone(), api.jobs.clone(), api.streams.clone());
+    let (telemetry, jobs, streams) = (api.telemetry.clone(), api.jobs.clone(), streams_of(&api));
     let served = listen_and_drain(args, api, &stop, stopped).await;
     if let Some(streams) = streams {
         streams.stop();
@@ -187,6 +188,10 @@ async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> 
     served
 }
 
+fn streams_of(api: &Api) -> Option<Streams> {
+    api.streams.as_ref()?.get().cloned()
+}
+
 async fn listen_and_drain(
     args: &ServeArgs,
     api: Api,
@@ -199,7 +204,7 @@ async fn listen_and_drain(
     // Before the server is announced: who reads that may send one at once.
     let mut signals = Signals::listen()?;
     announce(&http, &grpc, &admin)?;
-    let streams = api.streams.clone();
+    let streams = streams_of(&api);
     // Never told to stop: probes are answered until the process ends.
     let (_always, never) = watch::channel(false);
     let probes = listen(admin, vespid_ingress::admin_router(api.clone()), args.idle_timeout, never);
@@ -281,7 +286,7 @@ async fn build(
     if let Some(jobs) = jobs.clone() {
         telemetry.register(Box::new(vespid_batch::Metrics::new(Box::new(move || jobs.running()))?))?;
     }
-    let streams = args.streams.start(&predictor, &telemetry)?;
+    let streams = args.streams.start(&predictor, &telemetry)?.map(|streams| Arc::new(streams.into()));
     let pod = joining.map(|joining| args.pool.follow(joining, &predictor, &repository, stopping.clone()));
     let api =
         Api { predictor, telemetry, repository, sources, jobs, streams, max_body: args.max_body, stopping };

@@ -126,7 +126,7 @@ impl Component {
                 instance.move_to(room);
                 self.pool.give_back(instance);
             }
-            described.map_err(convert::plugin_error)
+            described.map_err(|error| convert::plugin_error(error, false))
         });
         convert::signature(described.await?)
     }
@@ -188,7 +188,7 @@ impl Component {
                 let saved = session.call_save(&mut *store).await;
                 let saved = saved.map_err(|error| self.failure(store, &error))?;
                 *held = Some(holding);
-                saved.map(Bytes::from).map_err(convert::plugin_error)
+                saved.map(Bytes::from).map_err(|error| convert::plugin_error(error, false))
             })
             .await
     }
@@ -203,7 +203,8 @@ impl Component {
                 let Instance { store, exports, .. } = &mut instance;
                 let session = exports.session.as_ref().ok_or(EngineError::NoSession)?;
                 let restored = session.call_restore(&mut *store, state).await;
-                restored.map_err(|error| self.failure(store, &error))?.map_err(convert::plugin_error)?;
+                let restored = restored.map_err(|error| self.failure(store, &error))?;
+                restored.map_err(|error| convert::plugin_error(error, false))?;
                 Ok(Held { instance, _place: place })
             })
             .await
@@ -223,7 +224,7 @@ impl Component {
         timeline.enter(Stage::Output);
         match response.map_err(|error| self.failure(store, &error))? {
             Ok(response) => convert::answer(store.data_mut(), response).map(Ok),
-            Err(error) => Ok(Err(convert::plugin_error(error))),
+            Err(error) => Ok(Err(convert::plugin_error(error, store.data().call.was_refused))),
         }
     }
 
@@ -243,8 +244,9 @@ impl Component {
                 match begun.map_err(|error| self.failure(store, &error))? {
                     Ok(responses) => Ok(Responses { deadline, open: Some((instance, responses)) }),
                     Err(error) => {
+                        let failed = convert::plugin_error(error, store.data().call.was_refused);
                         self.pool.give_back(instance);
-                        Err(convert::plugin_error(error))
+                        Err(failed)
                     }
                 }
             })
@@ -269,7 +271,7 @@ impl Component {
                         return Ok(Some(answer));
                     }
                     Ok(None) => Ok(None),
-                    Err(error) => Err(convert::plugin_error(error)),
+                    Err(error) => Err(convert::plugin_error(error, store.data().call.was_refused)),
                 };
                 let dropped = handle.resource_drop_async(&mut *store).await;
                 dropped.map_err(|error| self.failure(store, &error))?;

@@ -70,7 +70,8 @@ fn from_wit((name, value): (String, guest::Parameter)) -> (String, Parameter) {
     (name, value)
 }
 
-pub(crate) fn plugin_error(error: guest::Error) -> EngineError {
+/// What a plugin answered; `was_refused` where something that it asked for the call had no room.
+pub(crate) fn plugin_error(error: guest::Error, was_refused: bool) -> EngineError {
     let code = match error.code {
         guest::ErrorCode::InvalidArgument => ErrorCode::InvalidArgument,
         guest::ErrorCode::NotFound => ErrorCode::NotFound,
@@ -79,7 +80,8 @@ pub(crate) fn plugin_error(error: guest::Error) -> EngineError {
         guest::ErrorCode::DeadlineExceeded => ErrorCode::DeadlineExceeded,
         guest::ErrorCode::Internal => ErrorCode::PluginFailed,
     };
-    EngineError::Answered { code, message: error.message }
+    let refused = was_refused && code == ErrorCode::Unavailable;
+    EngineError::Answered { code, message: error.message, refused }
 }
 
 pub(crate) fn signature(described: guest::Signature) -> Result<Signature, EngineError> {

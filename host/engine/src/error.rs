@@ -128,6 +128,8 @@ pub enum EngineError {
         code: ErrorCode,
         /// The plugin's message.
         message: String,
+        /// Whether that is because what it asked for the call refused it at its door.
+        refused: bool,
     },
     /// A command cannot be given this input.
     #[error("input '{name}': {reason}")]
@@ -197,6 +199,19 @@ impl EngineError {
         Self::Trapped { reason }
     }
 
+    /// Whether there is no room for the call here, while there may be elsewhere.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::Saturated { .. } | Self::TooManyHeld { .. } => true,
+            Self::Answered { refused, .. } => *refused,
+            Self::Exited { refused, .. } => {
+                refused.as_ref().is_some_and(|refusal| refusal.code == ErrorCode::Unavailable)
+            }
+            _ => false,
+        }
+    }
+
     /// The code that a caller sees.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
@@ -231,6 +246,11 @@ impl EngineError {
 
 impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
-        Self::new(error.code(), error.to_string()).with_source(error)
+        let message = error.to_string();
+        let told = match error.is_refused() {
+            true => Self::refused(message),
+            false => Self::new(error.code(), message),
+        };
+        told.with_source(error)
     }
 }

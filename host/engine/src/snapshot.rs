@@ -68,7 +68,9 @@ impl Component {
         let model = model::GuestIndices::new(&pre).and_then(|model| model.load(&mut store, &instance));
         let described = model.map_err(|error| refused(&error))?.call_describe(&mut store).await;
         // What it says is asked for again, of the component as it then is.
-        described.map_err(|error| failed(&store, error))?.map_err(crate::convert::plugin_error)?;
+        described
+            .map_err(|error| failed(&store, error))?
+            .map_err(|error| crate::convert::plugin_error(error, false))?;
         Ok((store, instance, room))
     }
 }

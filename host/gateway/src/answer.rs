@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use vespid_types::{Error, ErrorCode};
 
 use crate::error::{GRPC_STATUS, grpc_status};
@@ -32,6 +33,8 @@ pub(crate) struct Counted {
     pool: String,
     code: Option<String>,
     began: Instant,
+    /// Its place among streams, where it is one.
+    stream: Option<OwnedSemaphorePermit>,
 }
 
 impl Counted {
@@ -54,6 +57,7 @@ impl Counted {
             pool: String::new(),
             code: None,
             began: Instant::now(),
+            stream: None,
         })
     }
 
@@ -62,6 +66,11 @@ impl Counted {
         if self.pool != pool {
             pool.clone_into(&mut self.pool);
         }
+    }
+
+    /// It is a stream, which has this place until it ends.
+    pub(crate) fn streams(&mut self, place: OwnedSemaphorePermit) {
+        self.stream = Some(place);
     }
 
     /// This is what was answered.
@@ -157,7 +166,7 @@ impl Answer {
 
 /// What a stream is told when the gateway ends.
 pub(crate) fn shutting_down() -> Error {
-    Error::new(ErrorCode::Unavailable, "the gateway is shutting down: open another stream")
+    Error::refused("the gateway is shutting down: open another stream")
 }
 
 impl hyper::body::Body for Answer {

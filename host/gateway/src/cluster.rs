@@ -13,6 +13,24 @@ use vespid_types::{Error, ErrorCode};
 /// Who owns the fields that the gateway writes.
 const MANAGER: &str = "vespid-gateway";
 
+/// What a pool's status is told the time of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stamp {
+    /// It is asked.
+    Asked,
+    /// It is to wake.
+    Wake,
+}
+
+impl Stamp {
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Wake => "wake",
+        }
+    }
+}
+
 /// The resources of the namespace.
 #[derive(Clone)]
 pub(crate) struct Cluster {
@@ -26,13 +44,13 @@ impl Cluster {
         Self { models, pools: Api::namespaced(client, namespace) }
     }
 
-    /// Writes the time into an annotation of a pool.
-    pub(crate) async fn stamp(&self, pool: &str, annotation: &str) -> Result<(), kube::Error> {
+    /// Writes the time into a pool's status.
+    pub(crate) async fn stamp(&self, pool: &str, stamp: Stamp) -> Result<(), kube::Error> {
         let now = Timestamp::now().round(Unit::Second);
         let now = now.unwrap_or_else(|_| Timestamp::now()).to_string();
-        let patch = json!({"metadata": {"annotations": {annotation: now}}});
+        let patch = json!({"status": {stamp.field(): now}});
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.pools.patch_metadata(pool, &params, &Patch::Merge(patch)).await.map(drop)
+        self.pools.patch_status(pool, &params, &Patch::Merge(patch)).await.map(drop)
     }
 
     /// The Model of this name, as it is now.

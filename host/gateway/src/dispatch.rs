@@ -1,11 +1,12 @@
 //! A call's way to a pod: which version, which pod, and another where the first does not answer.
 //!
 //! Contract: a call is sent again where no pod has answered it (its connection was not made, or broke before the head of an answer)
-//! or a pod refused it at its door (503 or `UNAVAILABLE`, as hosts say when they are full or end), to a pod that has not had it, as
-//! long as all of its body is still there and the pool's budget lasts. Predictions may be repeated: a plugin sees nothing but its
-//! input. Those of a key (sequences) may not, and are only sent again where the pod has not heard of them. Where no pod is left, the
-//! call is held (`wake`). The last refusal of a pod goes to the client as the pod said it.
+//! or a pod refused it at its door, as hosts say by a header when they are full or end, or does not know the model yet, to a pod that
+//! has not had it, as long as all of its body is still there and the pool's budget lasts. Predictions may be repeated: a plugin sees
+//! nothing but its input. Those of a key (sequences) may not, and are only sent again where the pod has not heard of them. Where no
+//! pod is left, the call is held (`wake`). The last refusal of a pod goes to the client as the pod said it.
 
+use std::mem;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -15,7 +16,7 @@ use vespid_types::{Error, ErrorCode};
 
 use crate::balance::{Picked, Wanted};
 use crate::clock;
-use crate::error::{GRPC_STATUS, UNAVAILABLE};
+use crate::error::{GRPC_STATUS, REFUSED};
 use crate::gateway::Shared;
 use crate::headers;
 use crate::pods::{Pod, Pool, Protocol, Taken};
@@ -24,7 +25,7 @@ use crate::table::{Route, Table};
 use crate::upstream::{Head, Unanswered};
 use crate::wake::Held;
 
-/// Pods that have a call at most.
+/// Pods that have a call at most, before it waits and each time that it has waited.
 const ATTEMPTS: usize = 5;
 
 /// Whom a call is for.
@@ -65,9 +66,9 @@ struct Way {
 /// What has come of a call so far.
 #[derive(Default)]
 struct Progress {
+    /// Since it waited last.
     tried: Vec<Arc<Pod>>,
-    /// Attempts, those that began anew after waiting included.
-    attempts: usize,
+    is_counted: bool,
     /// The last refusal.
     refused: Option<Answered>,
     failed: Option<Unanswered>,
@@ -77,8 +78,8 @@ struct Progress {
 /// What came of an attempt.
 enum Outcome {
     Answered(Answered),
-    /// The pod has refused it at its door.
-    Refused(Answered),
+    /// The pod has refused it, and why.
+    Refused(Answered, &'static str),
     Failed(Unanswered),
 }
 
@@ -95,8 +96,9 @@ impl Shared {
             let table = self.routes.load();
             let way = Way::find(&table, call)?;
             drop(table);
-            if progress.attempts == 0 {
+            if !mem::replace(&mut progress.is_counted, true) {
                 self.holds.asked(&way.pool);
+                way.pool.shared.called();
             }
             let Some(picked) = way.pick(self, call, &progress.tried) else {
                 // It does not wait, for there are pods, and they are full.
@@ -106,11 +108,8 @@ impl Shared {
                 self.wait(call, &way.pool, &mut progress, &mut changes).await?;
                 continue;
             };
-            if progress.attempts == 0 {
-                way.pool.shared.called();
-            }
-            progress.attempts += 1;
             let pod = Arc::clone(&picked.pod);
+            progress.tried.push(Arc::clone(&pod));
             match self.attempt(call, &way, picked).await {
                 Outcome::Answered(answered) => {
                     if let Some(held) = &mut progress.held {
@@ -119,8 +118,8 @@ impl Shared {
                     call.source.forget();
                     return Ok(answered);
                 }
-                Outcome::Refused(answered) => {
-                    if !self.may_repeat(call, &way.pool, &progress, call.key.is_none(), "refused") {
+                Outcome::Refused(answered, why) => {
+                    if !self.may_repeat(call, &way.pool, &progress, call.key.is_none(), why) {
                         return Ok(answered);
                     }
                     progress.refused = Some(answered);
@@ -136,12 +135,11 @@ impl Shared {
                     progress.failed = Some(failed);
                 }
             }
-            progress.tried.push(pod);
         }
     }
 
     fn may_repeat(&self, call: &Call, pool: &Pool, progress: &Progress, is_safe: bool, after: &str) -> bool {
-        if !is_safe || progress.attempts >= ATTEMPTS || !call.source.can_be_sent_again() {
+        if !is_safe || progress.tried.len() >= ATTEMPTS || !call.source.can_be_sent_again() {
             return false;
         }
         if !pool.shared.may_retry() {
@@ -156,7 +154,7 @@ impl Shared {
     async fn wait(
         &self,
         call: &Call,
-        pool: &Pool,
+        pool: &Arc<Pool>,
         progress: &mut Progress,
         changes: &mut watch::Receiver<u64>,
     ) -> Result<(), Error> {
@@ -164,7 +162,16 @@ impl Shared {
             Some(held) => held,
             held => held.insert(self.holds.begin(pool)?),
         };
-        let waited = self.holds.wait(held, pool, changes).await;
+        let changed = async {
+            // What changes elsewhere is no reason to ask the same pods again.
+            while changes.changed().await.is_ok() {
+                let way = Way::find(&self.routes.load(), call);
+                if !way.is_ok_and(|way| Arc::ptr_eq(&way.pool, pool)) {
+                    return;
+                }
+            }
+        };
+        let waited = self.holds.wait(held, pool, changed).await;
         waited.map_err(|error| match (&progress.failed, progress.tried.last()) {
             (Some(failed), Some(pod)) => unanswered(pod, failed),
             _ => error,
@@ -214,7 +221,12 @@ impl Shared {
         let mut response = response.map(Body::new);
         headers::end_hop(response.headers_mut());
         let answered = Answered { response, taken, pool: way.pool.name.clone() };
-        if verdict == Verdict::Good { Outcome::Answered(answered) } else { Outcome::Refused(answered) }
+        match verdict {
+            // It may have heard less from the API server than the gateway has.
+            Verdict::Unknown if way.route.is_some() && !is_warm => Outcome::Refused(answered, "unknown"),
+            Verdict::Good | Verdict::Unknown => Outcome::Answered(answered),
+            Verdict::Refused | Verdict::Broken => Outcome::Refused(answered, "refused"),
+        }
     }
 
     fn pod_failed(&self, pool: &Pool, pod: &Pod) {
@@ -232,25 +244,28 @@ enum Verdict {
     Good,
     /// It is well, and has no room, or is about to end.
     Refused,
+    /// It does not know the model.
+    Unknown,
     /// Something between here and the host answered in its place.
     Broken,
 }
 
 impl Verdict {
     fn of(protocol: Protocol, status: StatusCode, headers: &HeaderMap) -> Self {
+        let (mark, elsewhere) = REFUSED;
+        // An answer over gRPC that is nothing but a status has it in its headers.
+        let not_found = HeaderValue::from(u16::from(ErrorCode::NotFound.grpc_status()));
         match (protocol, status) {
+            _ if headers.get(mark) == Some(&elsewhere) => Self::Refused,
+            // The host itself, or the plugin, cannot do it now.
             (Protocol::Http, StatusCode::SERVICE_UNAVAILABLE)
                 if headers.contains_key(header::RETRY_AFTER) =>
             {
-                Self::Refused
+                Self::Good
             }
             (_, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE) => Self::Broken,
-            // An answer that is nothing but a status has it in its headers.
-            (Protocol::Grpc, StatusCode::OK)
-                if headers.get(GRPC_STATUS) == Some(&HeaderValue::from(UNAVAILABLE)) =>
-            {
-                Self::Refused
-            }
+            (Protocol::Http, StatusCode::NOT_FOUND) => Self::Unknown,
+            (Protocol::Grpc, _) if headers.get(GRPC_STATUS) == Some(&not_found) => Self::Unknown,
             _ => Self::Good,
         }
     }

@@ -3,8 +3,8 @@
 //! Contract: [`FAILURES`] failures in a row eject a pod for [`FIRST`], and twice as long each time after, up to [`LONGEST`].
 //! A pod that has answered for as long as it was ejected last begins anew. Whether there is room for another ejection is the
 //! caller's to say: at most half of a pool's pods are ejected. What counts as a failure is a connection that was not made or
-//! broke before the head of an answer, and 502 and 503; the host's own refusal at its door (`Retry-After`) is none, for a pod
-//! that says so is well. Cost: two atomics a call.
+//! broke before the head of an answer, and 502 and 503; the host's own 503 (`Retry-After`) is none, for a pod that says so is
+//! well. Cost: two atomics a call.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

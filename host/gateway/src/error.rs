@@ -1,53 +1,22 @@
 //! Failures on their way to clients, in the host's own shape.
 //!
 //! Contract: a body `{"error": message}`, or OpenAI's on OpenAI's paths, with the status of the [`ErrorCode`]; over gRPC the status
-//! of the call. What the host's ingress answers of a code is answered here as well, which a test of the binary holds the two to:
-//! this crate cannot take the map from there, for it would bring the engine along.
+//! of the call. What was refused at the door is marked as hosts mark it ([`REFUSED`]), for there may be another gateway before
+//! this one.
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use vespid_types::{Error, ErrorCode};
-
-/// The HTTP status of a code.
-#[must_use]
-pub const fn status(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::InvalidArgument => StatusCode::BAD_REQUEST,
-        ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::AlreadyExists => StatusCode::CONFLICT,
-        ErrorCode::PermissionDenied => StatusCode::FORBIDDEN,
-        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::Unsupported => StatusCode::NOT_IMPLEMENTED,
-        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::PluginFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// The number of a code's gRPC status.
-#[must_use]
-pub const fn grpc_code(code: ErrorCode) -> u16 {
-    match code {
-        ErrorCode::InvalidArgument => 3,
-        ErrorCode::DeadlineExceeded => 4,
-        ErrorCode::NotFound => 5,
-        ErrorCode::AlreadyExists => 6,
-        ErrorCode::PermissionDenied => 7,
-        ErrorCode::TooLarge => 8,
-        ErrorCode::Unsupported => 12,
-        ErrorCode::PluginFailed | ErrorCode::Internal => 13,
-        ErrorCode::Unavailable => UNAVAILABLE,
-    }
-}
-
-/// gRPC's status for what may work later.
-pub(crate) const UNAVAILABLE: u16 = 14;
+use vespid_types::{Error, ErrorCode, header as agreed};
 
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(crate) const GRPC_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// By which is said that another may take the same request.
+pub(crate) const REFUSED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static(agreed::RETRY), HeaderValue::from_static(agreed::ELSEWHERE));
 
 /// A failure of a request over HTTP.
 #[derive(Debug)]
@@ -59,7 +28,8 @@ pub(crate) struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status(error.code()), error, allowed: None }
+        let status = StatusCode::from_u16(error.code().http_status());
+        Self { status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error, allowed: None }
     }
 }
 
@@ -79,6 +49,7 @@ impl Failure {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        response.headers_mut().extend(error.is_refused().then_some(REFUSED));
         if let Some(allowed) = allowed {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
@@ -109,7 +80,7 @@ const MAX_MESSAGE: usize = 2000;
 pub(crate) fn grpc_status(error: &Error) -> [(HeaderName, HeaderValue); 2] {
     let message: String = error.message().chars().take(MAX_MESSAGE).collect();
     let message = HeaderValue::try_from(encode(&message)).unwrap_or(HeaderValue::from_static(""));
-    [(GRPC_STATUS, HeaderValue::from(grpc_code(error.code()))), (GRPC_MESSAGE, message)]
+    [(GRPC_STATUS, HeaderValue::from(u16::from(error.code().grpc_status()))), (GRPC_MESSAGE, message)]
 }
 
 /// The answer to a gRPC call that failed before anything was answered.
@@ -117,6 +88,7 @@ pub(crate) fn grpc_failed(error: &Error) -> Response {
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC_TYPE);
     response.headers_mut().extend(grpc_status(error));
+    response.headers_mut().extend(error.is_refused().then_some(REFUSED));
     response
 }
 
@@ -156,6 +128,19 @@ mod tests {
             (wrong.status(), &wrong.headers()[header::ALLOW]),
             (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("POST"))
         );
+    }
+
+    #[test]
+    fn what_is_refused_at_the_door_may_go_elsewhere() {
+        let (name, elsewhere) = REFUSED;
+        for (error, expected) in
+            [(Error::refused("full"), Some(&elsewhere)), (Error::new(ErrorCode::Unavailable, "no pod"), None)]
+        {
+            assert_eq!(grpc_failed(&error).headers().get(&name), expected);
+            let response = Failure::from(error).respond(false);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers().get(&name), expected);
+        }
     }
 
     #[test]

@@ -9,15 +9,17 @@ use axum::Router;
 use axum::http::request::Parts;
 use bytesize::ByteSize;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use vespid_package::Store;
-use vespid_types::{Error, ErrorCode};
+use vespid_types::Error;
 
 use crate::answer::Counted;
 use crate::authorize::{Principal, Subject, authorize};
 use crate::balance::Bound;
 use crate::cluster::Cluster;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::patience::PAUSE;
 use crate::pods::{Protocol, RetryBudget};
 use crate::table::Routes;
 use crate::upload::Uploads;
@@ -32,10 +34,18 @@ pub struct Options {
     pub max_body: ByteSize,
     /// How much of a request is read to find the model's name, where the body alone has it.
     pub name_within: ByteSize,
+    /// The same over gRPC, where clients send the name first.
+    pub grpc_name_within: ByteSize,
+    /// How much of all requests is held to find their models' names.
+    pub name_memory: ByteSize,
     /// How large an uploaded package may be.
     pub max_package: ByteSize,
     /// How many requests may be in flight, waiting ones included.
     pub max_in_flight: usize,
+    /// How many of them may be streams over gRPC, which may last as long as their clients like.
+    pub max_streams: usize,
+    /// How long a client may pause amid what it sends, and amid what it is sent.
+    pub pause: Duration,
     /// How pods are loaded.
     pub bound: Bound,
     /// How much of a request is kept so that it can be sent again.
@@ -55,8 +65,12 @@ impl Default for Options {
         Self {
             max_body: ByteSize::mib(256),
             name_within: ByteSize::mib(16),
+            grpc_name_within: ByteSize::mib(1),
+            name_memory: ByteSize::mib(256),
             max_package: ByteSize::gib(4),
             max_in_flight: 4096,
+            max_streams: 1024,
+            pause: PAUSE,
             bound: Bound::default(),
             retry_buffer: ByteSize::kib(64),
             retries: RetryBudget::default(),
@@ -75,9 +89,11 @@ pub(crate) struct Shared {
     pub(crate) holds: Holds,
     pub(crate) metrics: Metrics,
     pub(crate) uploads: Uploads,
+    pub(crate) names: Memory,
     pub(crate) stopping: watch::Receiver<bool>,
     in_flight: Arc<AtomicUsize>,
     is_busy: Error,
+    streams: Arc<Semaphore>,
 }
 
 /// A gateway. Clones share it.
@@ -109,7 +125,9 @@ impl Gateway {
             uploads: Uploads::new(reached, store, options.max_package, options.load_timeout),
             routes: Routes::default(),
             in_flight: Arc::default(),
-            is_busy: Error::new(ErrorCode::Unavailable, busy),
+            is_busy: Error::refused(busy),
+            streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
+            names: Memory::new(options.name_memory),
             metrics,
             stopping,
             options,
@@ -117,13 +135,13 @@ impl Gateway {
         Ok(Self { shared: Arc::new(shared), cluster })
     }
 
-    /// Follows the namespace's resources, for ever.
+    /// Follows the namespace's resources, and tells its pools that they are asked, for ever.
     pub async fn follow(&self) {
-        match &self.cluster {
-            Some((client, namespace)) => {
-                follow::follow(client, namespace, &self.shared.routes, self.shared.options.retries).await;
-            }
-            None => std::future::pending().await,
+        let Some((client, namespace)) = &self.cluster else { return std::future::pending().await };
+        let Shared { routes, holds, options, .. } = &*self.shared;
+        tokio::select! {
+            () = follow::follow(client, namespace, routes, options.retries) => {}
+            () = holds.keep_awake(routes) => {}
         }
     }
 
@@ -161,6 +179,19 @@ impl Shared {
     pub(crate) fn enter(&self, protocol: Protocol) -> Result<Counted, Error> {
         let max = self.options.max_in_flight;
         Counted::begin(&self.metrics, &self.in_flight, max, protocol).ok_or_else(|| self.is_busy.clone())
+    }
+
+    /// Gives a request that is a stream its place among those.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` where there are as many as may be.
+    pub(crate) fn enter_stream(&self, counted: &mut Counted) -> Result<(), Error> {
+        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            let max = self.options.max_streams;
+            Error::refused(format!("as many streams are open as may be ({max}): close one, or try again"))
+        })?;
+        counted.streams(place);
+        Ok(())
     }
 
     /// The one place where a request is authorised.

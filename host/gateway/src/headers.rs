@@ -13,12 +13,13 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use vespid_resources::names;
+use vespid_types::header as agreed;
 
 /// The header that clients and proxies use for a request's id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// In which the version is named.
-pub(crate) const VERSION: HeaderName = HeaderName::from_static(names::VERSION_HEADER);
+pub(crate) const VERSION: HeaderName = HeaderName::from_static(agreed::MODEL_VERSION);
 
 const AFFINITY: HeaderName = HeaderName::from_static(names::AFFINITY_HEADER);
 

@@ -23,8 +23,10 @@ mod grpc;
 mod headers;
 mod http;
 mod index;
+mod memory;
 mod metrics;
 mod objects;
+mod patience;
 mod pods;
 mod replay;
 mod table;
@@ -40,7 +42,6 @@ mod tests;
 
 pub use authorize::{Action, Principal, Subject, authorize};
 pub use balance::Bound;
-pub use error::{grpc_code, status};
 pub use gateway::{Gateway, Options};
 pub use pods::RetryBudget;
 pub use wake::HoldOptions;

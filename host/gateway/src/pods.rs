@@ -149,10 +149,12 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// What stays with a pool while the table is rebuilt.
 pub(crate) struct PoolState {
     budget: TpsBudget,
-    /// When the annotation of the last call was written.
+    /// When it was told that it is asked.
     pub(crate) asked: AtomicU64,
-    /// When that which wakes it was.
+    /// When it was told to wake.
     pub(crate) woken: AtomicU64,
+    /// Calls that wait for a pod of it.
+    pub(crate) held: AtomicUsize,
 }
 
 impl std::fmt::Debug for PoolState {
@@ -166,7 +168,7 @@ impl PoolState {
         // Beyond these the budget would panic.
         let ratio = percent.min(1000) as f32 / 100.0;
         let budget = TpsBudget::new(WINDOW, minimum.min(100_000), ratio);
-        Self { budget, asked: AtomicU64::new(0), woken: AtomicU64::new(0) }
+        Self { budget, asked: AtomicU64::new(0), woken: AtomicU64::new(0), held: AtomicUsize::new(0) }
     }
 
     /// A call has come.

@@ -1,6 +1,7 @@
 //! What tests need: objects in a few words, servers on loopback, a gateway between them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use vespid_resources::{Model, ModelPool, PodModel};
@@ -145,6 +147,21 @@ impl Drop for Server {
 /// An address that nobody listens at.
 pub(crate) async fn nobody() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+/// A pod that reads something of a call and breaks the connection.
+pub(crate) async fn breaks() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            counted.fetch_add(1, Relaxed);
+            let _ = connection.read(&mut [0; 64]).await;
+        }
+    });
+    (address, calls)
 }
 
 /// A gateway with its ports, and what its API server tells.

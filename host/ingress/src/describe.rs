@@ -43,7 +43,8 @@ fn to_wire((name, version, counted): (ModelName, Version, Statistics)) -> ModelS
 impl Api {
     /// Whether the server is ready: the models that it had at its start are loaded, and it has not been told to end.
     pub(crate) fn is_ready(&self) -> bool {
-        self.repository.is_loaded() && !*self.stopping.borrow()
+        let streams = self.streams.as_ref().is_none_or(|streams| streams.get().is_some());
+        streams && self.repository.is_loaded() && !*self.stopping.borrow()
     }
 
     /// What a model takes and gives, and its versions; of one version where one is named.

@@ -10,6 +10,5 @@ mod observe;
 mod version;
 pub mod wire;
 
-pub use grpc::{code, router as grpc_router};
-pub use http::{Api, admin_router, router, status};
-pub use version::VERSION_HEADER;
+pub use grpc::router as grpc_router;
+pub use http::{Api, admin_router, router};

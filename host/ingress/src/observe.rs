@@ -19,11 +19,11 @@ pub(crate) static HTTP: Protocol = Protocol { name: "http", status: http_status 
 pub(crate) static GRPC: Protocol = Protocol { name: "grpc", status: grpc_status };
 
 fn http_status(code: Option<ErrorCode>) -> i64 {
-    code.map_or(200, |code| i64::from(crate::http::status(code).as_u16()))
+    code.map_or(200, |code| i64::from(code.http_status()))
 }
 
 fn grpc_status(code: Option<ErrorCode>) -> i64 {
-    code.map_or(0, |code| i64::from(crate::grpc::code(code) as i32))
+    code.map_or(0, |code| i64::from(code.grpc_status()))
 }
 
 impl Api {
@@ -42,7 +42,7 @@ impl Api {
 
 /// Logs a failure that is the server's own, or the model's.
 pub(crate) fn fault(error: &Error, subject: Option<&Subject>, request_id: Option<&str>) {
-    if crate::http::status(error.code()).is_server_error() {
+    if error.code().http_status() >= 500 {
         Telemetry::fault(error, subject, request_id);
     }
 }

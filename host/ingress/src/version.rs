@@ -1,15 +1,13 @@
 //! The version that a header names, for requests that name none themselves.
 //!
-//! Contract: a gateway that shares out requests between versions says so in [`VERSION_HEADER`], over HTTP and as metadata of
+//! Contract: a gateway that shares out requests between versions says so in [`MODEL_VERSION`], over HTTP and as metadata of
 //! gRPC. A version that the path or the body names comes before it. The request itself remains one that names no version: it
 //! stays with the version that keeps its sequence, and may be copied to a shadow. Cost: a look at the headers. Left out on
 //! purpose: another version in the place of one that is not there.
 
 use axum::http::HeaderMap;
+use vespid_types::header::MODEL_VERSION;
 use vespid_types::{Error, ModelRef, Result, Version};
-
-/// The header, and the key of gRPC's metadata.
-pub const VERSION_HEADER: &str = "vespid-model-version";
 
 /// The model that is to answer a request for `target`.
 pub(crate) fn chosen(target: &ModelRef, headers: &HeaderMap) -> Result<ModelRef> {
@@ -21,16 +19,15 @@ pub(crate) fn chosen(target: &ModelRef, headers: &HeaderMap) -> Result<ModelRef>
 }
 
 fn named(headers: &HeaderMap) -> Result<Option<Version>> {
-    let mut values = headers.get_all(VERSION_HEADER).iter();
+    let mut values = headers.get_all(MODEL_VERSION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Error::invalid(format!(
-            "header {VERSION_HEADER}: it is there more than once: name one version"
+            "header {MODEL_VERSION}: it is there more than once: name one version"
         )));
     }
     let text = value.to_str().unwrap_or_default();
-    let version =
-        text.parse().map_err(|error| Error::invalid(format!("header {VERSION_HEADER}: {error}")))?;
+    let version = text.parse().map_err(|error| Error::invalid(format!("header {MODEL_VERSION}: {error}")))?;
     Ok(Some(version))
 }
 
@@ -45,7 +42,7 @@ mod tests {
         let target = ModelRef { name: "iris".parse().unwrap(), version };
         let mut map = HeaderMap::new();
         for value in headers {
-            map.append(VERSION_HEADER, HeaderValue::from_bytes(value).unwrap());
+            map.append(MODEL_VERSION, HeaderValue::from_bytes(value).unwrap());
         }
         chosen(&target, &map).map(|chosen| chosen.version.map(|version| version.to_string()))
     }

@@ -202,6 +202,16 @@ impl NnError {
         Self::InGraph { graph: graph.to_owned(), source: Box::new(self) }
     }
 
+    /// Whether there is no room for the call here, while there may be elsewhere.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::InGraph { source, .. } => source.is_refused(),
+            Self::QueueFull { .. } | Self::Stopped { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The code that a caller sees.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
@@ -233,7 +243,12 @@ impl NnError {
 
 impl From<NnError> for Error {
     fn from(error: NnError) -> Self {
-        Self::new(error.code(), error.to_string()).with_source(error)
+        let message = error.to_string();
+        let told = match error.is_refused() {
+            true => Self::refused(message),
+            false => Self::new(error.code(), message),
+        };
+        told.with_source(error)
     }
 }
 

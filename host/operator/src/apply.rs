@@ -95,6 +95,23 @@ impl<'a, O: Resource<DynamicType = ()>> Making<'a, O> {
         self.apply_as(object, object, FIELD_MANAGER).await
     }
 
+    /// Puts an object there of which a field cannot be changed: where the cluster refuses that, another takes its place.
+    pub(crate) async fn apply_anew<K: Child>(
+        &mut self,
+        object: &K,
+        fixed: &str,
+    ) -> Result<(), OperatorError> {
+        let name = object.name_any();
+        match self.send(object, object, FIELD_MANAGER).await? {
+            Some(kube::Error::Api(status)) if status.code == 422 && status.message.contains(fixed) => {
+                self.remove::<K>(&name).await?;
+                self.apply(object).await
+            }
+            Some(error) => self.refuse::<K>(&name, error),
+            None => Ok(()),
+        }
+    }
+
     /// Puts fields of an object there, as another manager. `object` is whose they are.
     pub(crate) async fn apply_as<K: Child, P: Serialize + Debug>(
         &mut self,
@@ -102,13 +119,26 @@ impl<'a, O: Resource<DynamicType = ()>> Making<'a, O> {
         patch: &P,
         manager: &str,
     ) -> Result<(), OperatorError> {
+        match self.send(object, patch, manager).await? {
+            Some(error) => self.refuse::<K>(&object.name_any(), error),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what is to be there, where it is not known to be; why the cluster did not take it.
+    async fn send<K: Child, P: Serialize + Debug>(
+        &self,
+        object: &K,
+        patch: &P,
+        manager: &str,
+    ) -> Result<Option<kube::Error>, OperatorError> {
         let name = object.name_any();
         let key = (format!("{} by {manager}", K::kind(&())), name.clone());
         let seen = K::seen(self.context, &name);
         let hash = hash(&patch)?;
         let known = Memo { hash, version: seen.as_ref().and_then(version) };
         if known.version.is_some() && self.context.applied().get(&key) == Some(&known) {
-            return Ok(());
+            return Ok(None);
         }
         let params = PatchParams::apply(manager).force();
         match self.context.api::<K>().patch(&name, &params, &Patch::Apply(patch)).await {
@@ -119,9 +149,9 @@ impl<'a, O: Resource<DynamicType = ()>> Making<'a, O> {
                 if before.is_none_or(|before| before.hash != hash) || seen.is_none() {
                     self.tell::<K>(&name, seen.is_some(), changed).await;
                 }
-                Ok(())
+                Ok(None)
             }
-            Err(error) => self.refuse::<K>(&name, error),
+            Err(error) => Ok(Some(error)),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::context::Context;
 use crate::controller::Reconcile;
 use crate::error::code;
 use crate::metadata::{self, Component};
+use crate::network::policy;
 use crate::package::{Package, package};
 use crate::{OperatorError, pods};
 
@@ -102,6 +103,7 @@ async fn begin(
 ) -> Result<Told, OperatorError> {
     let mut making = Making::of(batch, context);
     making.apply(&config(batch, package)?).await?;
+    protect(&mut making, batch, context).await?;
     if let Some(refused) = making.refused() {
         return Ok((State::Waiting, Reason::new("Refused", refused), None));
     }
@@ -122,6 +124,16 @@ async fn begin(
         Err(error) => return Err(OperatorError::kube("the Job")(error)),
     }
     Ok(status::begun(batch))
+}
+
+/// Nobody reaches the pods but for their metrics.
+async fn protect(
+    making: &mut Making<'_, BatchPrediction>,
+    batch: &BatchPrediction,
+    context: &Context,
+) -> Result<(), OperatorError> {
+    let name = names::of_batch(&batch.name_any());
+    making.apply(&policy(batch, Component::Batch, name, &context.options.peers)).await
 }
 
 fn config(batch: &BatchPrediction, package: &Package) -> Result<ConfigMap, OperatorError> {
@@ -150,7 +162,10 @@ async fn go_on(batch: &BatchPrediction, context: &Context, job: &Job) -> Result<
             patched => drop(patched.map_err(OperatorError::kube(format!("Job {name}")))?),
         }
     }
-    let Some(ended) = ended else { return Ok(status::running(batch, job)) };
+    let Some(ended) = ended else {
+        protect(&mut Making::of(batch, context), batch, context).await?;
+        return Ok(status::running(batch, job));
+    };
     // What pods said is asked for at once: a watch of theirs may be behind that of the Job.
     let label = format!("{}={}", names::BATCH_LABEL, batch.name_any());
     let listed = context.api::<Pod>().list(&ListParams::default().labels(&label)).await;

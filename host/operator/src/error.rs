@@ -21,6 +21,16 @@ pub enum OperatorError {
         /// Why.
         reason: String,
     },
+    /// The image of pods is not said, and not to be found out.
+    #[error(
+        "no image is named (--image), and that of the operator's own pod '{pod}' is not to be had: {reason}"
+    )]
+    Image {
+        /// The pod.
+        pod: String,
+        /// Why.
+        reason: String,
+    },
     /// Another operator leads, or nobody knows.
     #[error("the lease '{lease}' is lost: {reason}")]
     Lease {

@@ -17,6 +17,7 @@ mod leader;
 mod metadata;
 mod metrics;
 mod model;
+mod network;
 mod operator;
 mod options;
 mod package;

@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,6 +22,9 @@ use crate::{OperatorError, OperatorOptions};
 
 /// How long what was begun may take to end when the operator is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// What the container of the operator is called.
+const CONTAINER: &str = "operator";
 
 /// An operator that has its port, and does nothing yet.
 pub struct Operator {
@@ -93,13 +97,27 @@ impl Operator {
     }
 }
 
+/// The image that this process runs from, as its pod has it: what an installation, or who changes one, says of it in one place.
+async fn own_image(client: &Client, options: &OperatorOptions) -> Result<String, OperatorError> {
+    let unknown = |reason: String| OperatorError::Image { pod: options.identity.clone(), reason };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &options.namespace);
+    let pod = pods.get(&options.identity).await.map_err(|error| unknown(error.to_string()))?;
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    // Others may have been put beside it.
+    let own = containers.iter().find(|container| container.name == CONTAINER).or(containers.first());
+    own.and_then(|container| container.image.clone()).ok_or_else(|| unknown("it has none".to_owned()))
+}
+
 /// Watches and controls, until it is told to stop.
 async fn work(
     client: Client,
-    options: OperatorOptions,
+    mut options: OperatorOptions,
     health: Health,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), OperatorError> {
+    if options.image.is_none() {
+        options.image = Some(own_image(&client, &options).await?);
+    }
     let (queues, asked) = Queues::new(&options.namespace);
     let mut watches = Watches::new(&client, &options.namespace);
     let stores = triggers::start(&mut watches, &queues, options.pools.as_deref());
@@ -123,5 +141,35 @@ async fn work(
     tokio::select! {
         _ = all => Ok(()),
         () = watches.ended() => Err(OperatorError::Ended("a watch")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::own_image;
+    use crate::OperatorOptions;
+    use crate::testing::{Server, options};
+
+    async fn image(containers: &Value) -> Result<String, String> {
+        let server = Server::default();
+        server.put(
+            "pods",
+            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "operator-0"}, "spec": {"containers": containers}}),
+        );
+        let options = OperatorOptions { image: None, ..options() };
+        own_image(&server.client(), &options).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_image_of_pods_is_that_of_the_operator_s_own_container() {
+        let beside = json!({"name": "proxy", "image": "proxy:1"});
+        let own = json!({"name": "operator", "image": "registry.example/vespid:2"});
+        assert_eq!(image(&json!([beside, own])).await.as_deref(), Ok("registry.example/vespid:2"));
+        assert_eq!(image(&json!([{"name": "main", "image": "vespid:3"}])).await.as_deref(), Ok("vespid:3"));
+        assert!(image(&json!([])).await.unwrap_err().contains("--image"));
+        let nowhere = own_image(&Server::default().client(), &options()).await.unwrap_err().to_string();
+        assert!(nowhere.contains("'operator-0'") && nowhere.contains("not found"), "{nowhere}");
     }
 }

@@ -13,8 +13,8 @@ pub struct OperatorOptions {
     pub namespace: String,
     /// This process, among those that want to lead: the pod's name.
     pub identity: String,
-    /// The image of pods whose resource names none.
-    pub image: String,
+    /// The image of pods whose resource names none; that of the operator's own pod, which `identity` names, where it is not said.
+    pub image: Option<String>,
     /// When it is pulled: `Always`, `IfNotPresent` or `Never`; what Kubernetes does where it is not said.
     pub image_pull_policy: Option<String>,
     /// Secrets that it is pulled with.

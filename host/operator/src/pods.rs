@@ -124,7 +124,7 @@ impl Pods<'_> {
         let sleep = (self.pre_stop > 0).then_some(SleepAction { seconds: self.pre_stop });
         Container {
             name: CONTAINER.to_owned(),
-            image: Some(settings.image.clone().unwrap_or_else(|| options.image.clone())),
+            image: settings.image.clone().or_else(|| options.image.clone()),
             image_pull_policy: settings
                 .image_pull_policy
                 .clone()

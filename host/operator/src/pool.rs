@@ -19,7 +19,7 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use serde_json::json;
-use vespid_resources::{ModelPool, names};
+use vespid_resources::{ModelPool, ModelPoolStatus, names};
 
 pub(crate) use self::status::{accepted, count, is_of};
 use self::wanted::{Wanted, wanted};
@@ -27,6 +27,8 @@ use crate::OperatorError;
 use crate::apply::{Making, apply_status};
 use crate::context::Context;
 use crate::controller::Reconcile;
+use crate::metadata::Component;
+use crate::network;
 
 /// Who owns the number of a Deployment's pods, where the operator sets it: not who owns the rest, which would set it back to one when it
 /// is left to an autoscaler.
@@ -54,7 +56,9 @@ impl Reconcile for ModelPool {
         let refused = making.refused();
         tell(&self, &context, current, &wanted).await;
         let status = status::status(&self, &context, deployment.as_deref(), &wanted, refused.clone());
-        if self.status.as_ref() != Some(&status) {
+        // What the gateway says there is not the operator's to write.
+        let before = self.status.clone().map(|status| ModelPoolStatus { asked: None, wake: None, ..status });
+        if before.as_ref() != Some(&status) {
             apply_status(&context, &*self, &status, None).await?;
         }
         let again = [wanted.again, refused.map(|_| REFUSED)].into_iter().flatten().min();
@@ -71,13 +75,14 @@ async fn surround(
     let name = names::of_pool(&pool.name_any());
     if pool.spec.pods.service_account_name.is_none() {
         making.apply(&access::account(pool)).await?;
-        making.apply(&access::binding(pool, &context.options.host_role)).await?;
+        // An installation of another name has another Role, and which one is bound cannot be changed.
+        making.apply_anew(&access::binding(pool, &context.options.host_role), "roleRef").await?;
     } else {
         making.remove::<RoleBinding>(&name).await?;
         making.remove::<ServiceAccount>(&name).await?;
     }
     making.apply(&access::service(pool)).await?;
-    making.apply(&access::policy(pool, &context.options.peers)).await?;
+    making.apply(&network::policy(pool, Component::Pool, name, &context.options.peers)).await?;
     making.apply(&autoscale::budget(pool)).await
 }
 

@@ -28,6 +28,7 @@ use crate::batch::model_and_pool;
 use crate::context::Context;
 use crate::controller::Reconcile;
 use crate::metadata::{self, Component};
+use crate::network::policy;
 use crate::package::package;
 use crate::pods::is_ready;
 use crate::{OperatorError, pods};
@@ -60,6 +61,8 @@ impl Reconcile for StreamPrediction {
                         let mut making = Making::of(&*self, &context);
                         let config = config(&self, &stream_yaml(&self, &package)?);
                         making.apply(&config).await?;
+                        let (name, peers) = (names::of_stream(&name), &context.options.peers);
+                        making.apply(&policy(&*self, Component::Stream, name, peers)).await?;
                         let deployed = deployment::deployment(
                             &self,
                             &package,

@@ -30,7 +30,7 @@ pub(crate) fn options() -> OperatorOptions {
     OperatorOptions {
         namespace: NAMESPACE.to_owned(),
         identity: "operator-0".to_owned(),
-        image: "registry.example/vespid:0.1.0".to_owned(),
+        image: Some("registry.example/vespid:0.1.0".to_owned()),
         image_pull_policy: None,
         image_pull_secrets: Vec::new(),
         host_role: "vespid-host".to_owned(),

@@ -28,7 +28,8 @@ use crate::pods::PodSettings;
     printcolumn(name = "Rows", type_ = "integer", json_path = ".status.report.rows"),
     printcolumn(name = "Why", type_ = "string", json_path = ".status.conditions[?(@.type==\"Complete\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 50").message("metadata.name: a job's name has at most 50 characters, since what is made of it has a longer one")
+    validation = Rule::new("self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name: a job's name has at most 50 characters, which are a-z, 0-9 and '-', since it becomes a label")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(

@@ -29,7 +29,7 @@ pub use model::{
 };
 pub use placement::{Placement, rank};
 pub use pods::PodSettings;
-pub use pool::{Autoscaling, CacheVolume, Disruption, ModelPool, ModelPoolSpec, ModelPoolStatus};
+pub use pool::{Autoscaling, CacheVolume, Disruption, ModelPool, ModelPoolSpec, ModelPoolStatus, Rollout};
 pub use stream::{
     Action, Codec, KafkaSink, KafkaSource, LagScaling, NatsSink, NatsSource, OnError, Order, SecretValue,
     Sessions, Start, StreamPrediction, StreamPredictionSpec, StreamPredictionStatus, StreamSink,

@@ -9,17 +9,8 @@ pub const BATCH_LABEL: &str = "vespid.dev/batch";
 /// The label of everything that is made of a stream: its name.
 pub const STREAM_LABEL: &str = "vespid.dev/stream";
 
-/// The annotation of a pool that the gateway writes when it holds a call for a pool without pods: when, in RFC 3339.
-pub const WAKE_ANNOTATION: &str = "vespid.dev/wake";
-
-/// The annotation of a pool that may have no pods, which the gateway writes once a minute: when it was last asked, in RFC 3339.
-pub const ASKED_ANNOTATION: &str = "vespid.dev/asked";
-
 /// Who owns the fields that the operator applies.
 pub const FIELD_MANAGER: &str = "vespid-operator";
-
-/// The header, and gRPC metadata key, in which the gateway names the version for a request that names none.
-pub const VERSION_HEADER: &str = "vespid-model-version";
 
 /// The header, and gRPC metadata key, by which a client has its requests answered by one pod, as sequences need.
 pub const AFFINITY_HEADER: &str = "vespid-affinity";

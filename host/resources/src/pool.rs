@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::autoscaling::v2::MetricSpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -34,12 +35,20 @@ use crate::pods::PodSettings;
     printcolumn(name = "Models", type_ = "integer", json_path = ".status.models"),
     printcolumn(name = "Why", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 50").message("metadata.name: a pool's name has at most 50 characters, since what is made of it has a longer one")
+    // The name of a Service begins with a letter.
+    validation = Rule::new("self.metadata.name.size() <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name: a pool's name has at most 50 characters, which are a-z, 0-9 and '-', and begins with a letter, since it becomes the name of a Service and a label")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = Rule::new("!(has(self.replicas) && has(self.autoscaling))")
-        .message("replicas: leave it out where autoscaling is set, which says how many there are")
+        .message("replicas: leave it out where autoscaling is set, which says how many there are"),
+    // An autoscaler aims at a part of what pods request, and stands still without it.
+    validation = Rule::new("!has(self.autoscaling) || self.autoscaling.maxReplicas == 1 || \
+        (has(self.autoscaling.metrics) && self.autoscaling.metrics.size() > 0) || \
+        (has(self.pods) && has(self.pods.resources) && ((has(self.pods.resources.requests) && 'cpu' in self.pods.resources.requests) || \
+        (has(self.pods.resources.limits) && 'cpu' in self.pods.resources.limits)))")
+        .message("autoscaling: pods.resources.requests.cpu is missing, which the processor time is held against; or name other metrics")
 )]
 pub struct ModelPoolSpec {
     /// How many pods; 1 where neither this nor autoscaling is set.
@@ -71,6 +80,9 @@ pub struct ModelPoolSpec {
     /// How many pods may be away at once while nodes are emptied; one where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption: Option<Disruption>,
+    /// How its pods are replaced when they change: a quarter more than there are to be at once, and none away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
     /// How its pods are made.
     #[serde(default)]
     pub pods: PodSettings,
@@ -148,7 +160,20 @@ pub struct Disruption {
     pub max_unavailable: IntOrString,
 }
 
-/// What is so of a pool.
+/// How pods are replaced. One of both is above 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollout {
+    /// How many more than there are to be, a number or a part such as `25%`, which it is where it is not said. With 0 a pod goes before
+    /// another comes, as where no machine has room for one more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrString>,
+    /// How many fewer that answer, a number or a part; none where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// What is so of a pool. The gateway writes `asked` and `wake`, and the operator the rest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelPoolStatus {
@@ -156,6 +181,7 @@ pub struct ModelPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready`: whether it has a pod that answers. `Accepted`: whether the cluster takes all that is made of it, and if not, why.
+    /// `Progressing`: whether its pods are as it says or become so, and if that takes too long, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Conditions,
@@ -171,4 +197,10 @@ pub struct ModelPoolStatus {
     /// Models that name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<i32>,
+    /// When it was last asked, to about a minute, where it may have no pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Time>,
+    /// When a call last waited for it that found no pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<Time>,
 }

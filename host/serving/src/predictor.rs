@@ -211,7 +211,7 @@ impl Predictor {
                 "the server is busy: {} requests are in flight; try again later",
                 self.0.max_in_flight
             );
-            Error::new(ErrorCode::Unavailable, message)
+            Error::refused(message)
         })
     }
 
@@ -257,10 +257,7 @@ impl Peers for WeakPredictor {
     ) -> Pin<Box<dyn Future<Output = Result<Response>> + Send + '_>> {
         let timeline = cause.child();
         Box::pin(async move {
-            let inner = self
-                .0
-                .upgrade()
-                .ok_or_else(|| Error::new(ErrorCode::Unavailable, "the server is shutting down"))?;
+            let inner = self.0.upgrade().ok_or_else(|| Error::refused("the server is shutting down"))?;
             // The call that leads here has been admitted, and so is this one with it.
             let predictor = Predictor(inner);
             let model = predictor.resolve(&request.model).await?;

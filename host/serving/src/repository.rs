@@ -350,7 +350,7 @@ async fn ask<T>(
     commands: &mpsc::Sender<Command>,
     command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
 ) -> Result<T> {
-    let stopped = || Error::new(ErrorCode::Unavailable, "the server is shutting down");
+    let stopped = || Error::refused("the server is shutting down");
     let (reply, answer) = oneshot::channel();
     commands.send(command(reply)).await.map_err(|_| stopped())?;
     answer.await.map_err(|_| stopped())?

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 use vespid_engine::{Answer, Call, EngineError, Held, Plugin};
 use vespid_package as package;
-use vespid_types::{Deadline, Error, ErrorCode, Result, Sequence, SequenceId, Stage};
+use vespid_types::{Deadline, Error, Result, Sequence, SequenceId, Stage};
 
 /// The open sequences of one version of a model.
 pub(crate) struct Sequences {
@@ -144,7 +144,7 @@ impl Sequences {
                     "{max} sequences are open, which is what `max` under [sequences] in model.toml allows: end one \
                      (sequence_end), or try again later"
                 );
-                return Err(Error::new(ErrorCode::Unavailable, message));
+                return Err(Error::refused(message));
             }
             Entry::Vacant(place) => drop(place.insert(Arc::clone(&slot))),
         }

@@ -1,8 +1,8 @@
 //! The one error that the serving core answers with.
 //!
 //! Contract: every failure of a request has an [`ErrorCode`] and a message that names what was wrong and, where the
-//! caller can do something, what. The code is mapped once to HTTP (in `ingress`); libraries keep typed errors of their
-//! own and turn them into this at their border. The source stays attached for the log.
+//! caller can do something, what. The code is mapped once to HTTP and once to gRPC, here, for hosts and gateways both answer with
+//! it; libraries keep typed errors of their own and turn them into this at their border. The source stays attached for the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -69,6 +69,39 @@ impl ErrorCode {
             Self::Internal => "INTERNAL",
         }
     }
+
+    /// The one map to HTTP: the status (RFC 9110).
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::PermissionDenied => 403,
+            Self::NotFound => 404,
+            Self::AlreadyExists => 409,
+            Self::TooLarge => 413,
+            Self::PluginFailed | Self::Internal => 500,
+            Self::Unsupported => 501,
+            Self::Unavailable => 503,
+            Self::DeadlineExceeded => 504,
+        }
+    }
+
+    /// The one map to gRPC: the number of the status (gRPC's *Status codes and their use in gRPC*).
+    #[must_use]
+    pub const fn grpc_status(self) -> u8 {
+        match self {
+            Self::InvalidArgument => 3,
+            Self::DeadlineExceeded => 4,
+            Self::NotFound => 5,
+            Self::AlreadyExists => 6,
+            Self::PermissionDenied => 7,
+            // What gRPC's own libraries say of a message beyond their limit.
+            Self::TooLarge => 8,
+            Self::Unsupported => 12,
+            Self::PluginFailed | Self::Internal => 13,
+            Self::Unavailable => 14,
+        }
+    }
 }
 
 impl fmt::Display for ErrorCode {
@@ -83,6 +116,7 @@ impl fmt::Display for ErrorCode {
 pub struct Error {
     code: ErrorCode,
     message: String,
+    is_refused: bool,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -90,7 +124,13 @@ pub struct Error {
 impl Error {
     /// A failure of kind `code`; `message` is shown to the caller.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None }
+        Self { code, message: message.into(), is_refused: false, source: None }
+    }
+
+    /// Shorthand for [`ErrorCode::Unavailable`] where this server refuses the request at its door, for it is full or ends: another
+    /// server of the same models may take it ([`header::RETRY`](crate::header::RETRY)).
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { is_refused: true, ..Self::new(ErrorCode::Unavailable, message) }
     }
 
     /// Shorthand for [`ErrorCode::InvalidArgument`].
@@ -123,9 +163,45 @@ impl Error {
         self.code
     }
 
+    /// Whether it is [`Error::refused`].
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
     /// What the caller is told.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_one_of_http_s_and_one_of_grpc_s() {
+        let mapped = ErrorCode::ALL.map(|code| (code.http_status(), code.grpc_status()));
+        let expected = [
+            (400, 3),
+            (404, 5),
+            (409, 6),
+            (403, 7),
+            (413, 8),
+            (501, 12),
+            (503, 14),
+            (504, 4),
+            (500, 13),
+            (500, 13),
+        ];
+        assert_eq!(mapped, expected);
+    }
+
+    #[test]
+    fn a_refusal_stays_one_on_its_way_up() {
+        let refused = Error::refused("full").context("graph 'a'").with_source(Error::internal("x"));
+        assert_eq!((refused.is_refused(), refused.code()), (true, ErrorCode::Unavailable));
+        assert!(!Error::new(ErrorCode::Unavailable, "not ready").is_refused());
     }
 }

@@ -9,6 +9,7 @@ mod digest;
 mod element;
 mod error;
 mod graph;
+pub mod header;
 mod id;
 mod meter;
 mod number;

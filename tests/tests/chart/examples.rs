@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use vespid_tests::oip::flower;
 use vespid_tests::server::Home;
 use vespid_tests::{built, cli};
@@ -37,6 +38,32 @@ fn the_base_for_kustomize_is_the_chart_s_default() {
         base.iter().filter(|object| !["Namespace", "CustomResourceDefinition"].contains(&object.kind()))
     {
         assert_eq!(object.object["metadata"]["namespace"], "models", "{}", object.name());
+    }
+}
+
+#[test]
+fn an_overlay_s_image_is_that_of_all_pods() {
+    let overlay = TempDir::new().unwrap();
+    let mut copy = Command::new("cp");
+    cli::run({
+        copy.arg("-r").arg(folder().join("base")).arg(overlay.path());
+        copy
+    })
+    .expect(0);
+    let text =
+        "resources: [base]\nimages: [{name: vespid, newName: registry.example/vespid, newTag: other}]\n";
+    fs::write(overlay.path().join("kustomization.yaml"), text).unwrap();
+    let mut command = Command::new(built::kubernetes("kubectl"));
+    command.arg("kustomize").arg(overlay.path());
+    let objects = check(&cli::run(command).expect(0).stdout);
+    let deployments = objects.iter().filter(|object| object.kind() == "Deployment");
+    let containers: Vec<&Value> =
+        deployments.map(|object| &object.object["spec"]["template"]["spec"]["containers"][0]).collect();
+    assert_eq!(containers.len(), 2);
+    for container in containers {
+        assert_eq!(container["image"], "registry.example/vespid:other");
+        // Named there, it would be another one than the operator's own, which it takes for pods that it makes.
+        assert!(!container["args"].to_string().contains("--image="), "{container}");
     }
 }
 

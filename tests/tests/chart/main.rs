@@ -12,6 +12,8 @@ mod dashboard;
 mod deploy;
 mod examples;
 mod install;
+mod names;
+mod network;
 mod pods;
 mod rendered;
 mod rights;

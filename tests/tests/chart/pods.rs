@@ -68,6 +68,37 @@ fn pods_say_what_they_need_and_how_they_are() {
 }
 
 #[test]
+fn the_operator_s_image_is_that_of_pods_but_where_another_is_named() {
+    each(|name, object, _, container| {
+        if object.name().ends_with("-operator") {
+            let args = container["args"].as_array().unwrap();
+            let images: Vec<&Value> =
+                args.iter().filter(|argument| argument.as_str().unwrap().starts_with("--image=")).collect();
+            let other = json!("--image=registry.example:5000/vespid:0.1.0-onnxruntime");
+            let wanted = if name.ends_with("everything.yaml") { vec![&other] } else { vec![] };
+            assert_eq!(images, wanted, "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_node_is_emptied_of_pods_that_are_not_ready() {
+    let mut seen = 0;
+    for case in cases("chart") {
+        for object in rendered(&case).iter().filter(|object| object.kind() == "PodDisruptionBudget") {
+            assert_eq!(
+                object.object["spec"]["unhealthyPodEvictionPolicy"],
+                "AlwaysAllow",
+                "{}",
+                object.name()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
 fn a_volume_has_one_writer() {
     for case in cases("chart") {
         for object in rendered(&case) {

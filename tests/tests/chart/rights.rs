@@ -57,6 +57,96 @@ fn the_pods_of_pools_read_models_and_write_their_status() {
     }
 }
 
+/// What a role lets do, as `GROUP/RESOURCE[ NAME] VERB`.
+fn rights(role: &Value) -> BTreeSet<String> {
+    let mut rights = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let named = texts(&rule["resourceNames"]).into_iter().map(|name| format!(" {name}"));
+        let names = if rule.get("resourceNames").is_none() { vec![String::new()] } else { named.collect() };
+        for (group, resource) in texts(&rule["apiGroups"])
+            .iter()
+            .flat_map(|group| texts(&rule["resources"]).into_iter().map(move |resource| (group, resource)))
+        {
+            for verb in texts(&rule["verbs"]) {
+                rights.extend(names.iter().map(|name| format!("{group}/{resource}{name} {verb}")));
+            }
+        }
+    }
+    rights
+}
+
+fn role(case: &str, ending: &str) -> BTreeSet<String> {
+    let case = cases("chart").into_iter().find(|path| path.ends_with(case)).unwrap();
+    let objects = rendered(&case);
+    let role = objects.iter().find(|object| object.kind() == "Role" && object.name().ends_with(ending));
+    rights(&role.unwrap().object)
+}
+
+#[test]
+fn the_gateway_writes_models_and_of_pools_their_status_alone() {
+    let wanted = [
+        "discovery.k8s.io/endpointslices get",
+        "discovery.k8s.io/endpointslices list",
+        "discovery.k8s.io/endpointslices watch",
+        "vespid.dev/modelpools list",
+        "vespid.dev/modelpools watch",
+        "vespid.dev/modelpools/status patch",
+        "vespid.dev/models create",
+        "vespid.dev/models delete",
+        "vespid.dev/models get",
+        "vespid.dev/models list",
+        "vespid.dev/models patch",
+        "vespid.dev/models watch",
+    ];
+    assert_eq!(role("default.yaml", "-gateway"), wanted.map(str::to_owned).into());
+}
+
+/// What it takes away are accounts, bindings, autoscalers and the pools of the release; all else goes with its owner.
+#[test]
+fn the_operator_may_do_what_it_does_and_nothing_else() {
+    let made = [
+        "/configmaps",
+        "/services",
+        "apps/deployments",
+        "batch/jobs",
+        "networking.k8s.io/networkpolicies",
+        "policy/poddisruptionbudgets",
+        "/serviceaccounts",
+        "autoscaling/horizontalpodautoscalers",
+        "rbac.authorization.k8s.io/rolebindings",
+        "vespid.dev/modelpools",
+    ];
+    let mut wanted: BTreeSet<String> = [
+        "/configmaps/finalizers update",
+        "/pods get",
+        "/pods list",
+        "/pods watch",
+        "coordination.k8s.io/leases create",
+        "coordination.k8s.io/leases vespid-operator get",
+        "coordination.k8s.io/leases vespid-operator list",
+        "coordination.k8s.io/leases vespid-operator update",
+        "coordination.k8s.io/leases vespid-operator watch",
+        "events.k8s.io/events create",
+        "events.k8s.io/events patch",
+        "rbac.authorization.k8s.io/roles v-vespid-host bind",
+        "vespid.dev/models/status patch",
+        "vespid.dev/models list",
+        "vespid.dev/models watch",
+    ]
+    .map(str::to_owned)
+    .into();
+    for kind in made {
+        wanted.extend(["list", "watch", "create", "patch"].map(|verb| format!("{kind} {verb}")));
+    }
+    wanted.extend(made[6..].iter().map(|kind| format!("{kind} delete")));
+    for kind in ["batchpredictions", "modelpools", "streampredictions"] {
+        for right in [" list", " watch", "/finalizers update", "/status patch"] {
+            wanted.insert(format!("vespid.dev/{kind}{right}"));
+        }
+    }
+    assert_eq!(role("default.yaml", "-operator"), wanted);
+}
+
 #[test]
 fn each_component_is_bound_to_its_role_alone() {
     for case in cases("chart") {

@@ -40,7 +40,7 @@ fn the_pool_s_values_are_those_of_a_pool() {
         definitions.iter().find(|definition| definition.name().ends_with("/modelpools.vespid.dev")).unwrap();
     let resource = &pool.object["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     assert_eq!(names(values), names(resource));
-    for part in ["autoscaling", "cache", "disruption", "pods"] {
+    for part in ["autoscaling", "cache", "disruption", "rollout", "pods"] {
         assert_eq!(names(&values["properties"][part]), names(&resource["properties"][part]), "{part}");
     }
 }

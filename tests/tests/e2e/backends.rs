@@ -164,5 +164,7 @@ fn a_full_lane_refuses_at_once_and_the_rest_are_answered() {
     answered.into_iter().for_each(assert_setosa);
     for answer in refused {
         answer.assert_error(503, "the queue of the graph is full (2 calls wait); try again later");
+        // It comes by way of the plugin, and is still the host's own refusal.
+        assert_eq!(answer.header("vespid-retry"), Some("elsewhere"), "{answer}");
     }
 }

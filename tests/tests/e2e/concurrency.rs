@@ -48,7 +48,10 @@ fn more_than_the_server_takes_are_told_so() {
     });
     for answer in &answers {
         match answer.status {
-            503 => answer.assert_error(503, "the server is busy: 2 requests are in flight; try again later"),
+            503 => {
+                answer.assert_error(503, "the server is busy: 2 requests are in flight; try again later");
+                assert_eq!(answer.header("vespid-retry"), Some("elsewhere"));
+            }
             _ => answer.assert_error(504, "deadline"),
         }
     }

@@ -60,6 +60,8 @@ fn a_hostile_plugin_costs_its_own_call_alone() {
             let answer = server.infer(model, &kind(number));
             answer.assert_error(status, message);
             assert_eq!(answer.header("retry-after").is_some(), status == 503, "{answer}");
+            // What the plugin says by itself it would say on any host.
+            assert_eq!(answer.header("vespid-retry"), None, "{answer}");
             assert_setosa(&server.infer("iris", &flower()));
         }
     }

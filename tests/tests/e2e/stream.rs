@@ -50,8 +50,18 @@ impl Desk {
         command
     }
 
-    /// Starts a stream, and waits until its admin port is open.
+    /// Starts a stream, and waits until its model is loaded.
     fn start(&self, config: &Path) -> Stream {
+        let mut stream = self.open(config);
+        wait::until("the stream's model is loaded", || {
+            let ended = stream.child.try_wait().unwrap().is_some();
+            (ended || stream.ask("GET", "/v2/health/ready").status == 200).then_some(())
+        });
+        stream
+    }
+
+    /// Starts a stream, and waits until its admin port is open.
+    fn open(&self, config: &Path) -> Stream {
         let log = self.path(&format!("{}-{}.log", config.file_stem().unwrap().display(), number()));
         let mut child = self
             .command(config)

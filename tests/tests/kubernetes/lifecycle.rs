@@ -1,10 +1,14 @@
 //! What becomes of pools and models, and what the parts do when others are away.
 
+use std::time::Duration;
+
 use serde_json::json;
 use vespid_tests::archive::Archive;
 use vespid_tests::{http, oip, wait};
 
-use crate::world::{RESOURCES, World};
+use crate::world::{Gateway, RESOURCES, World, iris_as};
+
+const SLEEPY: &str = "vespid.dev%2Fpool%3Dsleepy";
 
 const OPERATOR: &str = "app.kubernetes.io%2Fcomponent%3Doperator";
 
@@ -25,11 +29,39 @@ fn what_is_made_follows_what_is_asked_for() {
     // Kinds that this release does not have are told of, and the rest is there.
     let accepted = world.condition("modelpools", "default", "Accepted", "False");
     assert!(accepted.contains("PodDisruptionBudget"), "{accepted}");
+    a_pool_that_may_sleep(&world, &gateway);
     children(&world);
     a_model_that_does_not_load_says_why(&world);
     the_pod_itself_refuses_uploads(&host.ip);
     the_operator_is_killed_in_between(&world);
     the_api_server_is_away(&mut world, &gateway);
+    it_sleeps_and_is_woken(&world, &gateway);
+}
+
+/// A pool that has no pods when nothing was asked for ten seconds, and a model that it serves.
+fn a_pool_that_may_sleep(world: &World, gateway: &Gateway) {
+    let object = json!({
+        "apiVersion": "vespid.dev/v1alpha1", "kind": "ModelPool", "metadata": {"name": "sleepy", "namespace": "default"},
+        "spec": {"autoscaling": {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 10}}
+    });
+    let answer = world.cluster.api().post(&format!("{RESOURCES}/modelpools"), &object);
+    assert_eq!(answer.status, 201, "{answer}");
+    world.pods(SLEEPY, 1);
+    gateway.push("drowsy", "1", &iris_as("drowsy", "1"));
+    world.change("models", "drowsy", &json!({"spec": {"pool": "sleepy"}}));
+    oip::assert_setosa(&gateway.infer("drowsy", &oip::flower()).unwrap());
+}
+
+/// Its last pod goes, and a call that comes then is held until there is one again.
+fn it_sleeps_and_is_woken(world: &World, gateway: &Gateway) {
+    wait::until_within(Duration::from_secs(180), "the pool sleeps", || {
+        world.all_pods(SLEEPY).is_empty().then_some(())
+    });
+    let asleep = world.condition("modelpools", "sleepy", "Ready", "False");
+    assert!(asleep.contains("the next call gets it one"), "{asleep}");
+    oip::assert_setosa(&gateway.infer("drowsy", &oip::flower()).unwrap());
+    assert_eq!(world.pods(SLEEPY, 1).len(), 1);
+    assert_eq!(gateway.counted("vespid_gateway_holds", "outcome=\"served\",pool=\"sleepy\""), 1.0);
 }
 
 fn children(world: &World) {
@@ -107,7 +139,7 @@ fn the_operator_is_killed_in_between(world: &World) {
 }
 
 /// Calls are answered meanwhile, and what is asked for afterwards is done.
-fn the_api_server_is_away(world: &mut World, gateway: &crate::world::Gateway) {
+fn the_api_server_is_away(world: &mut World, gateway: &Gateway) {
     world.cluster.stop_api_server();
     for _ in 0..50 {
         oip::assert_setosa(&gateway.infer("iris", &oip::flower()).unwrap());
@@ -115,6 +147,6 @@ fn the_api_server_is_away(world: &mut World, gateway: &crate::world::Gateway) {
     world.cluster.start_api_server();
     world.change("modelpools", "default", &json!({"spec": {"replicas": 2}}));
     world.hosts(2);
-    gateway.push("again", "1", &crate::world::iris_as("again", "1"));
+    gateway.push("again", "1", &iris_as("again", "1"));
     oip::assert_setosa(&gateway.infer("again", &oip::flower()).unwrap());
 }

@@ -55,12 +55,10 @@ fn what_is_wrong_is_refused_by_the_rule_that_says_so() {
     let post = |kind: &str, name: &str, spec: &Value| {
         server.post(&format!("{PATH}/{}s", kind.to_lowercase()), &object(kind, name, spec))
     };
+    let resources = json!({"requests": {"cpu": "1"}, "limits": {"memory": "8Gi"}});
     for (kind, spec) in [
         ("Model", iris()),
-        (
-            "ModelPool",
-            json!({"autoscaling": {"maxReplicas": 3}, "pods": {"resources": {"limits": {"memory": "8Gi"}}}}),
-        ),
+        ("ModelPool", json!({"autoscaling": {"maxReplicas": 3}, "pods": {"resources": resources}})),
         ("BatchPrediction", batch()),
         ("StreamPrediction", stream()),
     ] {

@@ -117,7 +117,11 @@ fn try_run(args: &BatchArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     let outcome = runtime.block_on(run_job(args, job, worker));
     runtime.shutdown_background();
-    match outcome? {
+    let Some(outcome) = outcome? else {
+        crate::ui::note("stopped before the model was loaded: run it again");
+        return Ok(ExitCode::from(RUN_AGAIN));
+    };
+    match outcome {
         Outcome::Done(report) => {
             report::leave(args.report_file.as_deref(), &report::short(&report)?);
             report::print(&report, args.report)?;
@@ -158,11 +162,18 @@ fn worker(args: &BatchArgs) -> Result<Worker, Failure> {
     }
 }
 
-async fn run_job(args: &BatchArgs, mut job: JobSpec, worker: Worker) -> anyhow::Result<Outcome> {
+/// Does the job, or nothing of it where it is told to stop before.
+async fn run_job(args: &BatchArgs, mut job: JobSpec, worker: Worker) -> anyhow::Result<Option<Outcome>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let calls = args.calls.map_or(2 * cores, usize::from);
     let asked = [Asked { model: job.model.clone(), version: job.version }];
-    let (local, models) = Local::with(&asked, args.store.as_ref(), &args.libraries, calls).await?;
+    let (store, libraries) = (args.store.as_ref(), &args.libraries);
+    let mut signals = Signals::listen()?;
+    let local = Local::open_for(&asked, store, libraries, calls).await?;
+    let models = tokio::select! {
+        models = local.bring(&asked, store, libraries) => models?,
+        _ = signals.next() => return Ok(None),
+    };
     let [model] = &models[..] else { anyhow::bail!("one model was asked for") };
     let model = model.clone();
     job.model = model.name.to_string();
@@ -171,7 +182,6 @@ async fn run_job(args: &BatchArgs, mut job: JobSpec, worker: Worker) -> anyhow::
     }
     let progress = Arc::new(Progress::default());
     let (stop, stopped) = watch::channel(false);
-    let mut signals = Signals::listen()?;
     if let Some(address) = args.admin {
         report::admin(address, &local, &job.output.url, args, &progress).await?;
     }
@@ -182,7 +192,7 @@ async fn run_job(args: &BatchArgs, mut job: JobSpec, worker: Worker) -> anyhow::
     tokio::pin!(job, telling);
     loop {
         tokio::select! {
-            outcome = &mut job => return Ok(outcome?),
+            outcome = &mut job => return Ok(Some(outcome?)),
             never = &mut telling => match never {},
             signal = signals.next() => {
                 if *stop.borrow() {

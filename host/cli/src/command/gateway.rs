@@ -114,7 +114,7 @@ struct Routing {
     /// How long a call waits for a pool whose pods are being replaced
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     hold: Duration,
-    /// How many calls may wait for pods at once
+    /// How many calls of one pool may wait for pods at once; four times as many of all pools
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     max_held: u32,
     /// How long a connection to a pod may take
@@ -254,22 +254,5 @@ impl Listeners {
         tracing::info!(%http, %grpc, %admin, %packages, "listening");
         anstream::println!("listening http={http} grpc={grpc} admin={admin} packages={packages}");
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use vespid_types::ErrorCode;
-
-    #[test]
-    fn a_gateway_answers_codes_as_a_host_does() {
-        for code in ErrorCode::ALL {
-            assert_eq!(vespid_gateway::status(code), vespid_ingress::status(code), "{code}");
-            assert_eq!(
-                i32::from(vespid_gateway::grpc_code(code)),
-                vespid_ingress::code(code) as i32,
-                "{code}"
-            );
-        }
     }
 }

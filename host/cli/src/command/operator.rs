@@ -29,9 +29,9 @@ pub(crate) struct OperatorArgs {
     /// What this process is called among those that want to lead [default: its pod's name, else one that nobody has]
     #[arg(long, value_name = "NAME", env = "POD_NAME", hide_env_values = true)]
     identity: Option<String>,
-    /// The image of pods whose resource names none
+    /// The image of pods whose resource names none [default: that of its own pod]
     #[arg(long, value_name = "IMAGE")]
-    image: String,
+    image: Option<String>,
     /// When it is pulled: Always, IfNotPresent or Never
     #[arg(long, value_name = "WHEN")]
     image_pull_policy: Option<String>,

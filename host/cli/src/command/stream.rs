@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -104,18 +105,27 @@ async fn stream(args: &StreamArgs, mut specs: Vec<StreamSpec>) -> anyhow::Result
     let asked: Vec<Asked> =
         specs.iter().map(|spec| Asked { model: spec.model.clone(), version: spec.version }).collect();
     let calls = args.max_instances as usize;
-    let (local, models) = Local::with(&asked, args.store.as_ref(), &args.libraries, calls).await?;
+    let (store, libraries) = (args.store.as_ref(), &args.libraries);
+    let local = Local::open_for(&asked, store, libraries, calls).await?;
+    let (metrics, started) = (Metrics::new()?, Arc::new(OnceLock::new()));
+    if let Some(address) = args.admin {
+        let counted = |telemetry: &Telemetry| Ok(telemetry.register(Box::new(metrics.clone()))?);
+        // Before the models are loaded, which may take long: probes are answered meanwhile.
+        let bound = local.admin(address, &libraries.registries, counted, Some(Arc::clone(&started))).await?;
+        anstream::println!("listening admin={bound}");
+    }
+    let models = tokio::select! {
+        models = local.bring(&asked, store, libraries) => models?,
+        signal = signals.next() => {
+            tracing::info!("{signal} received while models were being loaded");
+            return Ok(());
+        }
+    };
     for (spec, model) in specs.iter_mut().zip(&models) {
         spec.model = model.name.to_string();
     }
-    let metrics = Metrics::new()?;
     let streams = Streams::start(specs.into_iter().zip(models).collect(), &local.predictor, &metrics)?;
-    if let Some(address) = args.admin {
-        let registries = &args.libraries.registries;
-        let counted = |telemetry: &Telemetry| Ok(telemetry.register(Box::new(metrics.clone()))?);
-        let bound = local.admin(address, registries, counted, Some(streams.clone())).await?;
-        anstream::println!("listening admin={bound}");
-    }
+    let streams = started.get_or_init(|| streams);
     let ended = streams.ended();
     tokio::pin!(ended);
     tokio::select! {

@@ -1,6 +1,7 @@
 //! The admin port of commands that are no server.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -24,7 +25,7 @@ impl Local {
         address: SocketAddr,
         registries: &RegistryArgs,
         register: impl FnOnce(&Telemetry) -> anyhow::Result<()>,
-        streams: Option<Streams>,
+        streams: Option<Arc<OnceLock<Streams>>>,
     ) -> anyhow::Result<SocketAddr> {
         let options =
             TelemetryOptions { allocator: Some(allocator::statistics), ..TelemetryOptions::default() };

@@ -22,48 +22,53 @@ pub(crate) struct Asked {
     pub(crate) version: Option<Version>,
 }
 
+impl Asked {
+    fn of_store(&self) -> Result<ModelRef, Failure> {
+        let name: ModelName = self.model.parse().map_err(|error| {
+            Failure::usage(format!("the model: {error}"))
+                .hint("with --store it is the name of a model of the store")
+        })?;
+        Ok(ModelRef { name, version: self.version })
+    }
+}
+
 impl Local {
-    /// A core with these models, and room for so many calls at once. Each model's reference is at its place.
-    pub(crate) async fn with(
+    /// A core for these models, with room for so many calls at once. [`Local::bring`] loads them.
+    pub(crate) async fn open_for(
         models: &[Asked],
         store: Option<&StoreLocation>,
         libraries: &Libraries,
         calls: usize,
-    ) -> anyhow::Result<(Self, Vec<ModelRef>)> {
+    ) -> anyhow::Result<Self> {
         let instances = u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(MORE_INSTANCES);
         match store {
-            Some(location) => Self::with_stored(models, location, libraries, instances).await,
-            None => Self::with_packages(models, libraries, instances).await,
+            Some(location) => {
+                let names = models.iter().map(|asked| Ok(asked.of_store()?.name));
+                let names = names.collect::<Result<_, Failure>>()?;
+                Self::of_store(location, names, libraries, instances).await
+            }
+            None => Self::start(libraries, instances).await,
         }
     }
 
-    async fn with_stored(
+    /// Loads the models that the core was opened for. Each one's reference is at its place.
+    pub(crate) async fn bring(
+        &self,
         models: &[Asked],
-        location: &StoreLocation,
+        store: Option<&StoreLocation>,
         libraries: &Libraries,
-        instances: u32,
-    ) -> anyhow::Result<(Self, Vec<ModelRef>)> {
-        let reference = |asked: &Asked| {
-            let name: ModelName = asked.model.parse().map_err(|error| {
-                Failure::usage(format!("the model: {error}"))
-                    .hint("with --store it is the name of a model of the store")
-            })?;
-            Ok(ModelRef { name, version: asked.version })
-        };
-        let models = models.iter().map(reference).collect::<Result<Vec<_>, Failure>>()?;
-        let names = models.iter().map(|model| model.name.clone()).collect();
-        let local = Self::of_store(location, names, libraries, instances).await?;
+    ) -> anyhow::Result<Vec<ModelRef>> {
+        if store.is_none() {
+            return self.bring_packages(models, libraries).await;
+        }
+        let models = models.iter().map(Asked::of_store).collect::<Result<Vec<_>, Failure>>()?;
         for model in &models {
-            local.ready(model).await?;
+            self.ready(model).await?;
         }
-        Ok((local, models))
+        Ok(models)
     }
 
-    async fn with_packages(
-        models: &[Asked],
-        libraries: &Libraries,
-        instances: u32,
-    ) -> anyhow::Result<(Self, Vec<ModelRef>)> {
+    async fn bring_packages(&self, models: &[Asked], libraries: &Libraries) -> anyhow::Result<Vec<ModelRef>> {
         let mut packages = Vec::with_capacity(models.len());
         for Asked { model, version } in models {
             let (text, registries) = (model.clone(), libraries.registries.clone());
@@ -74,17 +79,16 @@ impl Local {
             }
             packages.push(package);
         }
-        let local = Self::start(libraries, instances).await?;
         let mut references: Vec<ModelRef> = Vec::with_capacity(packages.len());
         for package in packages {
             let reference = ModelRef { name: package.name.clone(), version: Some(package.version) };
             // One of them may be asked for more than once.
             if !references.contains(&reference) {
-                local.load(&package).await?;
+                self.load(&package).await?;
             }
             references.push(reference);
         }
-        Ok((local, references))
+        Ok(references)
     }
 }
 

@@ -5,6 +5,7 @@
 //! there are, and how requests come to them (operator and gateway).
 
 mod plan;
+mod present;
 mod report;
 mod state;
 mod supply;
@@ -146,13 +147,5 @@ impl Pod {
         if let Err(error) = self.0.await {
             tracing::error!("following the cluster failed: {error}");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_header_that_names_a_version_is_the_gateway_s() {
-        assert_eq!(vespid_ingress::VERSION_HEADER, vespid_resources::names::VERSION_HEADER);
     }
 }

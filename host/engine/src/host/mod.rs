@@ -64,6 +64,8 @@ pub(crate) struct CallState {
     pub(crate) callers: Callers,
     /// Is told how far the call is.
     pub(crate) timeline: Arc<Timeline>,
+    /// Whether a graph or a model that the call asked refused it at its door.
+    pub(crate) was_refused: bool,
     log: Lines,
 }
 
@@ -75,6 +77,7 @@ impl CallState {
             request_id: call.id.clone(),
             callers: call.callers.clone(),
             timeline: Arc::clone(&call.timeline),
+            was_refused: false,
             log: Lines::default(),
         }
     }
@@ -87,6 +90,7 @@ impl CallState {
             request_id: None,
             callers: Callers::default(),
             timeline: Arc::default(),
+            was_refused: false,
             log: Lines::default(),
         }
     }

@@ -206,7 +206,10 @@ impl inference::HostGraphExecutionContext for HostState {
                 let push = |NamedTensor { name, tensor }| Ok((name, self.push_nn(tensor)?));
                 outputs.into_iter().map(push).collect::<wasmtime::Result<_>>().map(Ok)
             }
-            Err(error) => self.fail_with(&error),
+            Err(error) => {
+                self.call.was_refused |= error.is_refused();
+                self.fail_with(&error)
+            }
         }
     }
 

@@ -72,6 +72,7 @@ impl host::Host for HostState {
         match answer {
             Ok(response) => self.receive(response.outputs).map(Ok),
             Err(error) => {
+                self.call.was_refused |= error.is_refused();
                 Ok(Err(InferError { code: error.code().to_string(), message: error.message().to_owned() }))
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! Contract: of a call as much is read as says which model it is for; then it goes to a pod as it came, both ways, message by
 //! message, with its deadline (`grpc-timeout`) and compression between client and pod. What is about the server as a whole is
-//! answered here. A failure is a status, in the answer's headers or its trailers. A stream is for one model; when the gateway ends,
-//! streams end between two messages. Cost: as of the HTTP front, and what `scan` takes.
+//! answered here. A failure is a status, in the answer's headers or its trailers. A stream is for one model, and may be idle between
+//! two messages, for which there are so many streams at most; when the gateway ends, streams end between two messages. Cost: as of the HTTP front, and what `scan` takes.
 
 pub(crate) mod local;
 pub(crate) mod message;
@@ -26,15 +26,15 @@ use vespid_types::{Error, ErrorCode, ModelName, Version};
 use self::local::{Flag, IndexRequest, NameAndVersion, SERVICE};
 use self::message::Named;
 use self::scan::{Encoding, Scan};
-use self::scanned::Scanned;
+use self::scanned::{Limits, Scanned};
 use crate::answer::{Answer, Counted, shutting_down};
 use crate::authorize::{Action, Subject};
-use crate::body::PAUSE;
 use crate::dispatch::{Answered, Call, Destination};
 use crate::error::grpc_failed;
 use crate::gateway::Shared;
 use crate::headers;
-use crate::http::draw;
+use crate::http::{self, draw};
+use crate::patience::Watched;
 use crate::pods::Protocol;
 use crate::replay::Source;
 use crate::upstream::Head;
@@ -95,6 +95,11 @@ impl Method {
         }
     }
 
+    /// Whether it may last as long as its client likes.
+    fn is_stream(self) -> bool {
+        matches!(self, Self::Model { streams: true, .. } | Self::Reflection | Self::Watch)
+    }
+
     /// What it would do, where it is about no model, or about one that is told of without it.
     fn subject(self) -> Option<Subject<'static>> {
         let action = match self {
@@ -122,28 +127,30 @@ async fn front(State(shared): State<Arc<Shared>>, mut request: Request) -> Respo
 
 async fn answer(shared: Arc<Shared>, request: Request, mut counted: Counted) -> Response {
     let method = Method::read(request.uri().path());
+    if method.is_stream()
+        && let Err(busy) = shared.enter_stream(&mut counted)
+    {
+        return http::own(grpc_failed(&busy), counted);
+    }
     let (parts, body) = request.into_parts();
     let own = match method {
         Method::Model { .. } | Method::ModelReady => {
             match shared.begin(&parts, body, method, &mut counted).await {
                 Ok(Begun::ForPod(destination, source)) => {
-                    return shared.grpc_forward(destination, parts, source, counted).await;
+                    return shared.grpc_forward(destination, method, parts, source, counted).await;
                 }
                 Ok(Begun::Answered(flag)) => Ok(local::answer(&flag)),
                 Err(error) => Err(error),
             }
         }
         Method::Reflection => {
-            let scanned = Scanned::unread(body).until(shared.stopping.clone());
+            let scanned = Scanned::unread(body, shared.options.pause).until(shared.stopping.clone());
             let source = shared.source(scanned);
-            return shared.grpc_forward(Destination::Any, parts, source, counted).await;
+            return shared.grpc_forward(Destination::Any, method, parts, source, counted).await;
         }
         method => own(&shared, method, &parts, body).await,
     };
-    let response = own.unwrap_or_else(|error| grpc_failed(&error));
-    let (parts, body) = response.into_parts();
-    let answer = Answer::own(body, counted, parts.status, &parts.headers);
-    Response::from_parts(parts, Body::new(answer))
+    http::own(own.unwrap_or_else(|error| grpc_failed(&error)), counted)
 }
 
 /// What the gateway answers by itself.
@@ -206,7 +213,8 @@ impl Shared {
             _ => (Action::Describe, false),
         };
         let scan = Scan::new(encoding(&parts.headers)?, self.options.max_body);
-        let reading = Scanned::begin(body, scan, self.options.name_within);
+        let (within, pause) = (self.options.grpc_name_within, self.options.pause);
+        let reading = Scanned::begin(body, scan, Limits { within, memory: &self.names, pause });
         let (named, scanned) = if streams {
             // It may begin as late as it likes.
             let mut stopping = self.stopping.clone();
@@ -215,8 +223,8 @@ impl Shared {
                 _ = stopping.wait_for(|stopping| *stopping) => return Err(shutting_down()),
             }
         } else {
-            timeout(PAUSE, reading).await.map_err(|_| {
-                let message = format!("nothing of the message came for {} s", PAUSE.as_secs());
+            timeout(pause, reading).await.map_err(|_| {
+                let message = format!("the model's name did not come within {} seconds", pause.as_secs());
                 Error::new(ErrorCode::DeadlineExceeded, message)
             })??
         };
@@ -245,6 +253,7 @@ impl Shared {
     async fn grpc_forward(
         &self,
         destination: Destination,
+        method: Method,
         mut parts: Parts,
         source: Source,
         mut counted: Counted,
@@ -266,14 +275,14 @@ impl Shared {
                 counted.of_pool(&pool);
                 let (parts, body) = response.into_parts();
                 let answer = Answer::of_pod(body, counted, parts.status, &parts.headers, call.source, taken);
-                Response::from_parts(parts, Body::new(answer))
+                let body = if method.is_stream() {
+                    Body::new(answer)
+                } else {
+                    Body::new(Watched::new(answer, Protocol::Grpc, self.options.pause))
+                };
+                Response::from_parts(parts, body)
             }
-            Err(error) => {
-                let response = grpc_failed(&error);
-                let (parts, body) = response.into_parts();
-                let answer = Answer::own(body, counted, parts.status, &parts.headers);
-                Response::from_parts(parts, Body::new(answer))
-            }
+            Err(error) => http::own(grpc_failed(&error), counted),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -12,33 +13,47 @@ use bytesize::ByteSize;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use vespid_types::Error;
 
 use super::message::Named;
 use super::scan::Scan;
+use crate::memory::Memory;
+use crate::patience::{Pause, did_not_go_on};
 
 type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the beginning of a body may take.
+pub(crate) struct Limits<'a> {
+    /// Within how many bytes the model's name comes.
+    pub(crate) within: ByteSize,
+    /// Where these are held.
+    pub(crate) memory: &'a Memory,
+    /// How long a client may pause amid a message.
+    pub(crate) pause: Duration,
+}
 
 /// A body whose first message has told its model.
 pub(crate) struct Scanned {
     scan: Option<Scan>,
     read: VecDeque<Bytes>,
     rest: Body,
-    /// For streams: when the gateway ends, so do they, between two messages.
+    pause: Pause,
+    /// For streams: when the gateway ends, so do they, between two messages. Until then they may be idle there.
     stopped: Option<Stopped>,
     ended_here: Arc<AtomicBool>,
     ended: bool,
 }
 
 impl Scanned {
-    /// Reads as much of a body as says which model it is for, which is to come within `within` bytes.
+    /// Reads as much of a body as says which model it is for.
     ///
     /// # Errors
     /// What is wrong with the message, or that it does not come.
     pub(crate) async fn begin(
         mut rest: Body,
         mut scan: Scan,
-        within: ByteSize,
+        Limits { within, memory, pause }: Limits<'_>,
     ) -> Result<(Named, Self), Error> {
         let (mut read, mut size) = (VecDeque::new(), 0_u64);
         let named = loop {
@@ -50,29 +65,29 @@ impl Scanned {
                     format!("model_name: it does not come within the first {within} of the message");
                 return Err(Error::invalid(message));
             }
-            let frame = rest
-                .frame()
-                .await
-                .ok_or_else(|| Error::invalid("the call ended before its message had come"))?;
+            let frame = if scan.is_between() {
+                rest.frame().await
+            } else {
+                timeout(pause, rest.frame()).await.map_err(|_| did_not_go_on(pause))?
+            };
+            let frame = frame.ok_or_else(|| Error::invalid("the call ended before its message had come"))?;
             let frame = frame.map_err(|error| Error::invalid("the call ended early").with_source(error))?;
             if let Ok(data) = frame.into_data() {
                 scan.read(&data)?;
                 size += data.len() as u64;
-                read.push_back(data);
+                read.push_back(memory.hold(data)?);
             }
         };
-        Ok((
-            named,
-            Self { scan: Some(scan), read, rest, stopped: None, ended_here: Arc::default(), ended: false },
-        ))
+        Ok((named, Self { scan: Some(scan), read, ..Self::unread(rest, pause) }))
     }
 
     /// A body that is not read.
-    pub(crate) fn unread(rest: Body) -> Self {
+    pub(crate) fn unread(rest: Body, pause: Duration) -> Self {
         Self {
             scan: None,
             read: VecDeque::new(),
             rest,
+            pause: Pause::new(pause),
             stopped: None,
             ended_here: Arc::default(),
             ended: false,
@@ -121,10 +136,24 @@ impl hyper::body::Body for Scanned {
             this.ended_here.store(true, Relaxed);
             return Poll::Ready(None);
         }
-        let Some(frame) = ready!(Pin::new(&mut this.rest).poll_frame(context)) else {
-            this.ended = true;
-            return Poll::Ready(None);
+        let frame = match Pin::new(&mut this.rest).poll_frame(context) {
+            Poll::Ready(Some(frame)) => frame,
+            Poll::Ready(None) => {
+                this.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Pending if this.stopped.is_some() && this.is_between() => {
+                // A stream may be idle.
+                this.pause.stop();
+                return Poll::Pending;
+            }
+            Poll::Pending => {
+                let fault = ready!(this.pause.poll(context));
+                this.ended = true;
+                return Poll::Ready(Some(Err(axum::Error::new(fault))));
+            }
         };
+        this.pause.stop();
         if let (Ok(frame), Some(scan)) = (&frame, &mut this.scan)
             && let Some(data) = frame.data_ref()
             && let Err(fault) = scan.read(data)
@@ -166,7 +195,14 @@ mod tests {
     }
 
     async fn begin(body: Body, within: u64) -> Result<(Named, Scanned), Error> {
-        Scanned::begin(body, Scan::new(Encoding::Identity, ByteSize::mib(1)), ByteSize(within)).await
+        begin_with(body, within, &Memory::new(ByteSize::mib(1))).await
+    }
+
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    async fn begin_with(body: Body, within: u64, memory: &Memory) -> Result<(Named, Scanned), Error> {
+        let limits = Limits { within: ByteSize(within), memory, pause: PAUSE };
+        Scanned::begin(body, Scan::new(Encoding::Identity, ByteSize::mib(1)), limits).await
     }
 
     #[tokio::test]
@@ -187,6 +223,33 @@ mod tests {
         assert!(begin(body(pieces.clone(), false), 1000).await.err().unwrap().message().contains("1000 B"));
         assert_eq!(begin(body(pieces, false), 1_000_000).await.unwrap().0.name, "iris");
         assert!(begin(body(vec![], false), 1000).await.err().unwrap().message().contains("ended before"));
+    }
+
+    #[tokio::test]
+    async fn what_is_held_to_find_the_name_is_limited() {
+        let memory = Memory::new(ByteSize(60));
+        let pieces = || body(message("iris").chunks(10).map(<[u8]>::to_vec).collect(), false);
+        let (_, first) = begin_with(pieces(), 1000, &memory).await.unwrap();
+        let _other = memory.take(60 - 20).unwrap();
+        assert!(begin_with(pieces(), 1000, &memory).await.err().unwrap().is_refused());
+        first.collect().await.unwrap();
+        assert!(begin_with(pieces(), 1000, &memory).await.is_ok(), "what went on is not held any more");
+    }
+
+    #[tokio::test]
+    async fn a_client_pauses_between_messages_and_not_amid_one() {
+        let (_stop, stopping) = watch::channel(false);
+        let half = message("iris")[..20].to_vec();
+        let stalled = begin(body(vec![half[..7].to_vec()], true), 1000).await.err().unwrap();
+        assert!(stalled.message().contains("did not go on"), "{stalled}");
+        let begun = async |pieces| begin(body(pieces, true), 1000).await.unwrap().1;
+        let idle = begun(vec![message("iris")]).await.until(stopping.clone()).collect();
+        assert!(timeout(PAUSE * 4, idle).await.is_err());
+        let amid = begun(vec![message("iris"), half]).await.until(stopping).collect().await;
+        assert!(amid.unwrap_err().to_string().contains("did not go on"));
+        // Who has sent the one message that there is has to say so.
+        let unary = begun(vec![message("iris")]).await.collect().await;
+        assert!(unary.unwrap_err().to_string().contains("did not go on"));
     }
 
     #[tokio::test]

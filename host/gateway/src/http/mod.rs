@@ -30,6 +30,7 @@ use crate::dispatch::{Call, Destination};
 use crate::error::Failure;
 use crate::gateway::Shared;
 use crate::index::Readiness;
+use crate::patience::Watched;
 use crate::pods::Protocol;
 use crate::replay::Source;
 use crate::upstream::Head;
@@ -81,7 +82,8 @@ impl Shared {
                 let (parts, body) = answered.response.into_parts();
                 let answer =
                     Answer::of_pod(body, counted, parts.status, &parts.headers, source, answered.taken);
-                Response::from_parts(parts, Body::new(answer))
+                let watched = Watched::new(answer, Protocol::Http, self.options.pause);
+                Response::from_parts(parts, Body::new(watched))
             }
             Err(failure) => own(failure.respond(openai), counted),
         }
@@ -158,7 +160,7 @@ impl Shared {
         counted: &mut Counted,
     ) -> Result<Reply, Failure> {
         let limit = ByteSize(self.options.name_within.as_u64().min(self.options.max_body.as_u64()));
-        let bytes = body::read(body, limit).await?;
+        let bytes = body::read_into(&self.names, body, limit).await?;
         let name = model_in_body::find(&parts.headers, &bytes, limit)?;
         // What is asked is known only now.
         self.admit(&parts, &Subject { action: Action::Predict, model: Some(&name), version: None })?;
@@ -183,7 +185,7 @@ impl Shared {
         let client = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(client)| *client);
         headers::to_pod(&mut parts, client, false);
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let body = Body::new(Limited::new(body, self.options.max_body));
+        let body = Body::new(Limited::new(body, self.options.max_body, self.options.pause));
         let source = Source::new(body, self.retry_buffer().max(held));
         let call = Call {
             protocol: Protocol::Http,
@@ -228,7 +230,7 @@ pub(crate) fn draw(key: Option<&str>) -> u64 {
 }
 
 /// An answer of the gateway's own.
-fn own(response: Response, counted: Counted) -> Response {
+pub(crate) fn own(response: Response, counted: Counted) -> Response {
     let (parts, body) = response.into_parts();
     let answer = Answer::own(body, counted, parts.status, &parts.headers);
     Response::from_parts(parts, Body::new(answer))

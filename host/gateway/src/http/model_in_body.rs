@@ -1,7 +1,8 @@
 //! The model that a JSON body names, where the path does not.
 //!
 //! Contract: the body is read whole, within a limit, and goes on as it came, compressed or not. A body that names no model, or
-//! two, is refused: what was found here is what the pod finds. Cost: the one kind of request that is held in memory here.
+//! two, is refused: what was found here is what the pod finds. Cost: the one kind of request that is held in memory here, of which
+//! all together have so much (`memory`); what is inflated is gone again before anything else is waited for.
 
 use std::borrow::Cow;
 use std::io::Read;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use prost::Message;
 
+use crate::gateway::Options;
 use crate::grpc::local::{Flag, Health, Index, NameAndVersion};
 use crate::grpc::message::tests::request;
 use crate::testing::{Front, Server, framed, grpc_end, nobody, options, piecewise};
@@ -44,6 +46,19 @@ async fn echo(calls: &Arc<AtomicUsize>) -> Server {
         response
     };
     Server::start(Router::new().fallback(echo)).await
+}
+
+/// A pod that answers each call with nothing but a status, which may be marked as what it refused at its door.
+async fn status(code: &'static str, is_marked: bool) -> Server {
+    let answer = async move || {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().extend(trailers(code));
+        if is_marked {
+            response.headers_mut().insert("vespid-retry", HeaderValue::from_static("elsewhere"));
+        }
+        response
+    };
+    Server::start(Router::new().fallback(answer)).await
 }
 
 #[tokio::test]
@@ -168,13 +183,8 @@ async fn a_model_of_which_nothing_is_said_is_asked_for_at_the_pod() {
 async fn calls_go_to_another_pod_where_one_does_not_answer() {
     let calls = Arc::default();
     let (well, gone) = (echo(&calls).await, nobody().await);
-    let refuse = async || {
-        let mut response = Response::new(Body::empty());
-        response.headers_mut().extend(trailers("14"));
-        response
-    };
-    let refuses = Server::start(Router::new().fallback(refuse)).await;
-    for bad in [&gone, &refuses.address] {
+    let (refuses, behind) = (status("14", true).await, status("5", false).await);
+    for bad in [&gone, &refuses.address, &behind.address] {
         let mut front = Front::start(options(), &[bad, &well.address]).await;
         (0..20).for_each(|number| front.world.model(&format!("model-{number}"), &[(1, None)]));
         front.publish();
@@ -185,7 +195,76 @@ async fn calls_go_to_another_pod_where_one_does_not_answer() {
         }
         assert!(front.metrics().contains("vespid_gateway_retries{"));
     }
-    assert_eq!(calls.load(Relaxed), 40);
+    assert_eq!(calls.load(Relaxed), 60);
+    // What is not marked is the host's own word, and so is what a pod says that has the model.
+    for code in ["14", "5"] {
+        let pods = [status(code, false).await, status(code, false).await];
+        let front = Front::start(options(), &[&pods[0].address, &pods[1].address]).await;
+        let answer = grpc_end(front.call("ModelInfer", framed(&request("iris", ""))).await).await;
+        assert_eq!(answer.0, code);
+        assert!(!front.metrics().contains("vespid_gateway_retries{"));
+    }
+}
+
+#[tokio::test]
+async fn streams_are_limited_in_number() {
+    let pod = echo(&Arc::default()).await;
+    let front = Front::start(Options { max_streams: 1, ..options() }, &[&pod.address]).await;
+    let open = async || {
+        let (sender, body) = piecewise();
+        let message = framed(&request("iris", ""));
+        sender.send(message.into()).unwrap();
+        (front.call("ModelStreamInfer", body).await, sender)
+    };
+    let (first, sender) = open().await;
+    let (refused, _) = open().await;
+    assert_eq!(
+        (&refused.headers()["grpc-status"], &refused.headers()["vespid-retry"]),
+        (&"14".parse().unwrap(), &"elsewhere".parse().unwrap())
+    );
+    let named = framed(&NameAndVersion { name: "iris".to_owned(), version: String::new() });
+    assert_eq!(front.call("/grpc.health.v1.Health/Watch", named).await.headers()["grpc-status"], "14");
+    let single = front.call("ModelInfer", framed(&request("iris", ""))).await;
+    assert_eq!(grpc_end(single).await.0, "0");
+    drop(sender);
+    assert_eq!(grpc_end(first).await.0, "0");
+    while open().await.0.headers().contains_key("grpc-status") {}
+}
+
+#[tokio::test]
+async fn clients_that_stall_are_not_waited_for() {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let pod = echo(&Arc::default()).await;
+    let front = Front::start(Options { pause: PAUSE, ..options() }, &[&pod.address]).await;
+    for whole in [false, true] {
+        let (sender, body) = piecewise();
+        let message = framed(&request("iris", ""));
+        let end = if whole { message.len() } else { message.len() - 1 };
+        sender.send(Bytes::copy_from_slice(&message[..end])).unwrap();
+        assert_eq!(grpc_end(front.call("ModelInfer", body).await).await.0, "4");
+    }
+    // A stream may be idle between two messages.
+    let (sender, body) = piecewise();
+    let message = framed(&request("iris", ""));
+    sender.send(message.clone().into()).unwrap();
+    let stream = front.call("ModelStreamInfer", body).await;
+    tokio::time::sleep(PAUSE * 4).await;
+    sender.send(message.clone().into()).unwrap();
+    drop(sender);
+    assert_eq!(grpc_end(stream).await, ("0".to_owned(), [&message[..], &message].concat().into()));
+    // An answer that nobody takes.
+    let endless = async || {
+        let pieces = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 1 << 14]));
+        Body::from_stream(pieces)
+    };
+    let pod = Server::start(Router::new().fallback(endless)).await;
+    let front = Front::start(Options { pause: PAUSE, ..options() }, &[&pod.address]).await;
+    let untaken = front.call("ModelInfer", framed(&request("iris", ""))).await;
+    while !front.metrics().contains(r#"vespid_gateway_requests{code="499",pool="default",protocol="grpc"} 1"#)
+    {
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert_eq!(grpc_end(untaken).await.0, "4");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Requests over HTTP, on their way through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +15,9 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::gateway::Options;
 use crate::testing::{Front, Server, bytes, json_of, options, piecewise};
+
+/// How long clients may pause, in tests of that.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A pod that answers with what it was sent, as it comes.
 async fn echo() -> Server {
@@ -216,6 +220,73 @@ async fn a_client_that_leaves_ends_the_pod_s_call() {
 }
 
 #[tokio::test]
+async fn clients_that_stall_are_not_waited_for() {
+    let endless = async || {
+        let pieces = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 1 << 16]));
+        Body::from_stream(pieces)
+    };
+    let slow = async || {
+        let pieces = futures_util::stream::iter(["a", "b", "c"]);
+        Body::from_stream(futures_util::StreamExt::then(pieces, async |piece| {
+            tokio::time::sleep(PAUSE * 3).await;
+            Ok::<_, std::io::Error>(piece)
+        }))
+    };
+    let whole = async |body: bytes::Bytes| body;
+    let router = Router::new()
+        .route("/v2/models/iris/infer", any(whole))
+        .route("/v2/models/iris/generate", any(slow))
+        .route("/v2/models/iris/generate_stream", any(endless));
+    let pod = Server::start(router).await;
+    let front = Front::start(Options { pause: PAUSE, ..options() }, &[&pod.address]).await;
+    let (sender, body) = piecewise();
+    sender.send("half".into()).unwrap();
+    let stalled = front.post("/v2/models/iris/infer", body).await;
+    assert_eq!(stalled.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert!(json_of(stalled).await["error"].as_str().unwrap().contains("did not go on"));
+    // A pod may take its time.
+    assert_eq!(bytes(front.post("/v2/models/iris/generate", "{}").await).await, "abc");
+    let untaken = front.post("/v2/models/iris/generate_stream", "{}").await;
+    assert_eq!(untaken.status(), StatusCode::OK);
+    let counted = |code: &str| {
+        let line = format!(r#"vespid_gateway_requests{{code="{code}",pool="default",protocol="http"}} 1"#);
+        front.metrics().contains(&line)
+    };
+    while !counted("499") {
+        tokio::time::sleep(PAUSE).await;
+    }
+    assert!(front.metrics().contains(r#"vespid_gateway_pod_in_flight{pod="pod-0",pool="default"} 0"#));
+    assert!(untaken.into_body().collect().await.is_err(), "it breaks off for the client");
+}
+
+#[tokio::test]
+async fn bodies_that_are_held_for_their_names_share_a_memory() {
+    let pod = mirror().await;
+    let little = Options { name_memory: ByteSize(40), ..options() };
+    let front = Front::start(little, &[&pod.address]).await;
+    let (sender, body) = piecewise();
+    sender.send(r#"{"model": "iris", "#.into()).unwrap();
+    let first = front.post("/v1/embeddings", body);
+    let second = async {
+        let ask = async || front.post("/v1/embeddings", r#"{"model": "iris", "x": [12345678]}"#).await;
+        let refused = loop {
+            let response = ask().await;
+            if response.status() != StatusCode::OK {
+                break response;
+            }
+        };
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()["vespid-retry"], "elsewhere");
+        sender.send(r#""x": 1}"#.into()).unwrap();
+        drop(sender);
+        ask
+    };
+    let (first, ask) = tokio::join!(first, second);
+    assert_eq!(json_of(first).await["body"], r#"{"model": "iris", "x": 1}"#);
+    assert_eq!(ask().await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn bodies_and_requests_in_flight_have_limits() {
     let (arrivals, mut arrived) = mpsc::unbounded_channel();
     let release = Arc::new(Notify::new());
@@ -252,6 +323,7 @@ async fn bodies_and_requests_in_flight_have_limits() {
             (busy.status(), &busy.headers()[header::RETRY_AFTER]),
             (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
         );
+        assert_eq!(busy.headers()["vespid-retry"], "elsewhere");
         release.notify_one();
     };
     let (first, ()) = tokio::join!(first, second);

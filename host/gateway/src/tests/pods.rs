@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::gateway::Options;
 use crate::pods::RetryBudget;
-use crate::testing::{Front, Server, bytes, json_of, nobody, options, piecewise};
+use crate::testing::{Front, Server, breaks, bytes, json_of, nobody, options, piecewise};
 
 /// A pod that answers with its name and what it was sent.
 async fn pod(name: &'static str) -> (Server, Arc<AtomicUsize>) {
@@ -29,34 +29,27 @@ async fn pod(name: &'static str) -> (Server, Arc<AtomicUsize>) {
 }
 
 /// A pod that refuses calls at its door, as hosts do that are full or end.
-async fn full(retry_after: bool) -> (Server, Arc<AtomicUsize>) {
+async fn full() -> (Server, Arc<AtomicUsize>) {
+    answering(StatusCode::SERVICE_UNAVAILABLE, &[("retry-after", "1"), ("vespid-retry", "elsewhere")]).await
+}
+
+/// A pod that says of each call that it is full, in these words.
+async fn answering(
+    status: StatusCode,
+    headers: &'static [(&'static str, &'static str)],
+) -> (Server, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let handler = async move || {
         counted.fetch_add(1, Relaxed);
         let body = axum::Json(json!({"error": "full"}));
-        let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
-        if retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, "1".parse().unwrap());
+        let mut response = (status, body).into_response();
+        for (name, value) in headers {
+            response.headers_mut().insert(*name, HeaderValue::from_static(value));
         }
         response
     };
     (Server::start(Router::new().fallback(handler)).await, calls)
-}
-
-/// A pod that reads something of a call and breaks the connection.
-async fn breaks() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&calls);
-    tokio::spawn(async move {
-        while let Ok((mut connection, _)) = listener.accept().await {
-            counted.fetch_add(1, Relaxed);
-            let _ = connection.read(&mut [0; 64]).await;
-        }
-    });
-    (address, calls)
 }
 
 /// Has each pod in turn in the first place, which its order among the others decides.
@@ -81,8 +74,11 @@ fn models(front: &mut Front, models: usize) {
 async fn calls_go_to_another_pod_where_one_does_not_answer() {
     let (well, calls) = pod("well").await;
     let (broken, _) = breaks().await;
-    let (gone, (full, _)) = (nobody().await, full(true).await);
-    for bad in [&broken, &gone, &full.address] {
+    let (gone, (full, _)) = (nobody().await, full().await);
+    let (proxy, _) = answering(StatusCode::SERVICE_UNAVAILABLE, &[]).await;
+    // A pod that does not know the models yet, which it does not have in memory.
+    let (behind, _) = answering(StatusCode::NOT_FOUND, &[]).await;
+    for bad in [&broken, &gone, &full.address, &proxy.address, &behind.address] {
         let mut front = Front::start(options(), &[bad, &well.address]).await;
         models(&mut front, 40);
         let before = calls.load(Relaxed);
@@ -93,14 +89,14 @@ async fn calls_go_to_another_pod_where_one_does_not_answer() {
         let retried: u32 = retried.rsplit_once(' ').unwrap().1.parse().unwrap();
         // Half of the models have the bad pod in the first place; a pod that does not answer five times in a row is ejected.
         assert!((5..=35).contains(&retried), "{retried}");
-        let ejected = bad != &full.address;
+        let ejected = ![&full.address, &behind.address].contains(&bad);
         assert_eq!(metrics.contains(r#"vespid_gateway_ejections{pool="default"} 1"#), ejected, "{bad}");
     }
 }
 
 #[tokio::test]
 async fn the_last_refusal_is_the_answer() {
-    let ((one, first), (other, second)) = (full(true).await, full(true).await);
+    let ((one, first), (other, second)) = (full().await, full().await);
     let front = Front::start(options(), &[&one.address, &other.address]).await;
     let response = front.post("/v2/models/iris/infer", "{}").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -110,8 +106,35 @@ async fn the_last_refusal_is_the_answer() {
 }
 
 #[tokio::test]
+async fn what_is_not_marked_is_the_host_s_own_word() {
+    let retry_after: &[_] = &[("retry-after", "1")];
+    for (status, headers, is_warm, calls) in [
+        (StatusCode::SERVICE_UNAVAILABLE, retry_after, true, 1),
+        // The pod has the model, and so it knows.
+        (StatusCode::NOT_FOUND, &[], true, 1),
+        (StatusCode::NOT_FOUND, &[], false, 2),
+    ] {
+        let ((one, first), (other, second)) =
+            (answering(status, headers).await, answering(status, headers).await);
+        let mut front = Front::start(options(), &[&one.address, &other.address]).await;
+        if !is_warm {
+            models(&mut front, 1);
+        }
+        let path = if is_warm { "/v2/models/iris/infer" } else { "/v2/models/model-0/infer" };
+        let response = front.post(path, "{}").await;
+        assert_eq!(response.status(), status);
+        assert_eq!(json_of(response).await, json!({"error": "full"}), "as the pod said it");
+        assert_eq!(first.load(Relaxed) + second.load(Relaxed), calls, "{status} {is_warm}");
+        // Calls of a key are not sent elsewhere.
+        let request = Request::post("/").header("vespid-affinity", "a");
+        assert_eq!(front.send(request, path, Body::from("{}")).await.status(), status);
+        assert_eq!(first.load(Relaxed) + second.load(Relaxed), calls + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_call_is_not_sent_again_beyond_the_budget() {
-    let ((one, first), (other, second)) = (full(true).await, full(true).await);
+    let ((one, first), (other, second)) = (full().await, full().await);
     let none = Options { retries: RetryBudget { percent: 0, minimum: 0 }, ..options() };
     let front = Front::start(none, &[&one.address, &other.address]).await;
     for _ in 0..3 {

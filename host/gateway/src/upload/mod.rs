@@ -26,7 +26,7 @@ use axum::response::{IntoResponse, Response};
 use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use vespid_package::oci::{Reference, RegistryError};
 use vespid_package::{ArchiveLimits, MAX_FILES, PackageError, Store, Verified};
 use vespid_resources::{Model, ModelSpec, ModelVersion, PackageSource};
@@ -51,6 +51,8 @@ pub(crate) struct Uploads {
     limits: ArchiveLimits,
     load_timeout: Duration,
     turns: Mutex<HashMap<ModelName, Weak<AsyncMutex<()>>>>,
+    /// For those who fetch packages.
+    downloads: Arc<Semaphore>,
 }
 
 /// What the query of an upload says.
@@ -70,7 +72,9 @@ impl Uploads {
         load_timeout: Duration,
     ) -> Self {
         let limits = ArchiveLimits { size: max_package, entries: MAX_FILES };
-        Self { cluster, store: store.map(Arc::new), limits, load_timeout, turns: Mutex::default() }
+        let downloads = Arc::new(Semaphore::new(packages::DOWNLOADS));
+        let store = store.map(Arc::new);
+        Self { cluster, store, limits, load_timeout, turns: Mutex::default(), downloads }
     }
 
     fn store(&self) -> Result<&Arc<Store>, Error> {

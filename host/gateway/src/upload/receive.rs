@@ -10,9 +10,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use vespid_package::{ArchiveLimits, PackageError, Staged, Store, Verified};
-use vespid_types::{BoxError, Error, ErrorCode, ModelName, Version};
+use vespid_types::{BoxError, Error, ModelName, Version};
 
-use crate::body::{PAUSE, drain};
+use crate::body::drain;
+use crate::patience::{PAUSE, did_not_go_on};
 
 /// Receives an archive and checks that it is a package of this model and version.
 ///
@@ -57,10 +58,7 @@ async fn archive(
     let failed = |error| Error::internal("the package cannot be written to the store").with_source(error);
     let mut file = File::create(staged.archive()).await.map_err(|error| failed(BoxError::from(error)))?;
     loop {
-        let frame = timeout(PAUSE, body.frame()).await.map_err(|_| {
-            let message = format!("the request body did not go on for {} seconds", PAUSE.as_secs());
-            Error::new(ErrorCode::DeadlineExceeded, message)
-        })?;
+        let frame = timeout(PAUSE, body.frame()).await.map_err(|_| did_not_go_on(PAUSE))?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| {
             Error::invalid("the upload ended before the whole package had come; nothing was kept")

@@ -252,6 +252,37 @@ async fn pods_fetch_what_was_uploaded() {
 }
 
 #[tokio::test]
+async fn packages_on_their_way_are_few_and_not_waited_for_for_ever() {
+    let setting = setting().await;
+    let path = "/v2/repository/models/scaler/versions/1?wait=false";
+    // More than waits for the network.
+    let large = package("scaler", "1", &vec![0; 3 << 20]);
+    assert_eq!(setting.put(path, "application/x-tar", large).await.0, 201);
+    let uploads = &setting.front.gateway.shared.uploads;
+    let stored = async || {
+        let store = uploads.store.as_ref().unwrap();
+        store.fetch(&"scaler".parse().unwrap(), "1".parse().unwrap()).await.unwrap()
+    };
+    let place = async || Arc::clone(&uploads.downloads).acquire_owned().await.unwrap();
+    let taken = packages::tar(stored().await, place().await, Duration::from_secs(600)).collect().await;
+    assert!(taken.unwrap().to_bytes().len() > 3 << 20);
+    let stalled = packages::tar(stored().await, place().await, Duration::from_millis(10));
+    let all = u32::try_from(packages::DOWNLOADS).unwrap();
+    let places = Arc::clone(&uploads.downloads).acquire_many_owned(all).await.unwrap();
+    assert!(stalled.collect().await.is_err(), "a part is not taken for the whole");
+
+    let server = Server::start(setting.front.gateway.packages()).await;
+    let get = async || {
+        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+            .build_http::<Body>();
+        client.get(format!("http://{}/packages/scaler/1", server.address).parse().unwrap()).await.unwrap()
+    };
+    assert_eq!(get().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(places);
+    assert_eq!(get().await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn the_answer_comes_when_a_pod_has_loaded_it_or_cannot() {
     for (state, message, status, expected) in [
         ("Ready", None, 201, json!({"name": "scaler", "version": "1", "state": "READY", "reason": ""})),

@@ -1,7 +1,7 @@
 //! The gRPC front: the Open Inference Protocol's service with Triton's additions, over the serving core.
 //!
 //! Contract: it answers from what the HTTP front answers from, refuses in the same words, and each failure has the code of
-//! [`status::code`]. `grpc-timeout` is the request's deadline; a client that cancels or leaves ends its call. Cost: a
+//! `ErrorCode::grpc_status`. `grpc-timeout` is the request's deadline; a client that cancels or leaves ends its call. Cost: a
 //! message is put together once from its frames, and its tensors are slices of it. An answer is compressed where its
 //! request was, and as that was. Left out on purpose: shared memory, which is refused, and an answer's typed contents.
 
@@ -27,8 +27,6 @@ use axum::middleware;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
-
-pub use status::code;
 
 use self::health::Health;
 use self::proto::grpc_inference_service_server::GrpcInferenceServiceServer;

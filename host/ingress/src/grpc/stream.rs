@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 use vespid_serving::ReadyModel;
 use vespid_telemetry::Subject;
-use vespid_types::{Error, ErrorCode, ModelName, Parameter, SequenceId};
+use vespid_types::{Error, ModelName, Parameter, SequenceId};
 
 use super::infer::{Asked, Caller, prepare, to_wire};
 use super::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
@@ -87,7 +87,7 @@ impl Exchange {
                 Some(part) = self.as_made.next() => return Some(self.to_wire(part)),
                 request = next_request(&mut self.requests), if open && room => self.take(request).await,
                 () = until_stopping(&self.api), if open => {
-                    let error = Error::new(ErrorCode::Unavailable, "the server is shutting down: open another stream");
+                    let error = Error::refused("the server is shutting down: open another stream");
                     self.close(Some(status(&error)));
                 }
                 else => return self.end.take().map(Err),

@@ -1,29 +1,13 @@
-//! The one map from [`ErrorCode`] to HTTP.
+//! Failures on their way to clients, over HTTP.
 
 use std::fmt;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use vespid_types::{Error, ErrorCode};
+use vespid_types::{Error, header as shared};
 
 use crate::wire;
-
-/// The HTTP status of a code.
-#[must_use]
-pub const fn status(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::InvalidArgument => StatusCode::BAD_REQUEST,
-        ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::AlreadyExists => StatusCode::CONFLICT,
-        ErrorCode::PermissionDenied => StatusCode::FORBIDDEN,
-        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::Unsupported => StatusCode::NOT_IMPLEMENTED,
-        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        ErrorCode::PluginFailed | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -85,7 +69,9 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status(error.code()), error, field: None, allowed: None }
+        let status = StatusCode::from_u16(error.code().http_status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, error, field: None, allowed: None }
     }
 }
 
@@ -102,6 +88,9 @@ impl IntoResponse for Failure {
             }
             _ => None,
         };
+        if error.is_refused() {
+            headers.insert(shared::RETRY, HeaderValue::from_static(shared::ELSEWHERE));
+        }
         if let Some(allowed) = allowed {
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         }

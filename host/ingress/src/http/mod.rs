@@ -23,6 +23,8 @@ mod streams;
 mod target;
 mod v1;
 
+use std::sync::{Arc, OnceLock};
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -40,7 +42,6 @@ use vespid_types::{Error, ErrorCode, ModelName};
 
 use body::{drain, read_body};
 use error::Failure;
-pub use error::status;
 
 /// What the routes answer from.
 #[derive(Clone)]
@@ -55,8 +56,8 @@ pub struct Api {
     pub sources: Sources,
     /// Runs jobs over files, where the server does.
     pub jobs: Option<Jobs>,
-    /// The streams of this process, where it has some.
-    pub streams: Option<Streams>,
+    /// The streams of this process, where it is to have some: from when their models are loaded.
+    pub streams: Option<Arc<OnceLock<Streams>>>,
     /// How large the body of an inference request may be.
     pub max_body: ByteSize,
     /// Turns true when the server is told to end: it is not ready from then on.

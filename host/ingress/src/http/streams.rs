@@ -23,9 +23,10 @@ pub(super) fn routes() -> Router<Api> {
 fn streams(api: &Api) -> Result<&Streams, Failure> {
     let none = || {
         let message = "this process has no streams: start it with --stream, or use `vespid stream`";
-        Error::new(ErrorCode::Unsupported, message).into()
+        Error::new(ErrorCode::Unsupported, message)
     };
-    api.streams.as_ref().ok_or_else(none)
+    let not_yet = || Error::new(ErrorCode::Unavailable, "the models of the streams are being loaded");
+    Ok(api.streams.as_ref().ok_or_else(none)?.get().ok_or_else(not_yet)?)
 }
 
 async fn list(State(api): State<Api>) -> Result<Json<Listed>, Failure> {

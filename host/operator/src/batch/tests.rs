@@ -100,6 +100,20 @@ async fn a_job_becomes_an_indexed_job_like_the_pods_of_its_pool() {
 }
 
 #[tokio::test]
+async fn nobody_reaches_the_pods_of_a_job_but_for_their_metrics() {
+    let mut stage = Stage::new(given(&json!({})));
+    for _ in 0..2 {
+        assert_eq!(state(&seen(&mut stage).await), "Running");
+        let policy = stage.server.get("networkpolicies", NAME).expect("it is put right while the job runs");
+        assert_eq!(at(&policy, "spec.podSelector.matchLabels"), &json!({"vespid.dev/batch": "flowers"}));
+        let rule =
+            json!({"from": [{"namespaceSelector": {}}], "ports": [{"port": "admin", "protocol": "TCP"}]});
+        assert_eq!(at(&policy, "spec.ingress"), &json!([rule]));
+        stage.server.delete("networkpolicies", NAME);
+    }
+}
+
+#[tokio::test]
 async fn a_stored_and_an_uploaded_package_are_had_from_where_they_are() {
     for (package, expected) in [
         (json!({"store": "s3://models/production"}), "iris"),

@@ -1,16 +1,11 @@
-//! Who the pods of a pool are, and who reaches them.
+//! Who the pods of a pool are, and where they are found.
 
 use k8s_openapi::api::core::v1::{Service, ServiceAccount, ServicePort, ServiceSpec};
-use k8s_openapi::api::networking::v1::{
-    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
-};
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 use vespid_resources::{ModelPool, names};
 
-use crate::Peers;
 use crate::metadata::{self, Component};
 
 fn named(pool: &ModelPool) -> kube::core::ObjectMeta {
@@ -61,45 +56,5 @@ pub(super) fn service(pool: &ModelPool) -> Service {
             ..ServiceSpec::default()
         }),
         ..Service::default()
-    }
-}
-
-/// Who reaches the pods: the gateway and the operator, and for metrics all pods of the cluster where that is so.
-pub(super) fn policy(pool: &ModelPool, peers: &Peers) -> NetworkPolicy {
-    let pods = |labels: &std::collections::BTreeMap<String, String>| NetworkPolicyPeer {
-        pod_selector: Some(LabelSelector { match_labels: Some(labels.clone()), ..LabelSelector::default() }),
-        ..NetworkPolicyPeer::default()
-    };
-    let anybody = || NetworkPolicyPeer {
-        namespace_selector: Some(LabelSelector::default()),
-        ..NetworkPolicyPeer::default()
-    };
-    let rule = |ports: &[(&str, u16)], from: Vec<NetworkPolicyPeer>| NetworkPolicyIngressRule {
-        from: Some(from),
-        ports: Some(
-            ports
-                .iter()
-                .map(|(name, _)| NetworkPolicyPort {
-                    port: Some(IntOrString::String((*name).to_owned())),
-                    protocol: Some("TCP".to_owned()),
-                    end_port: None,
-                })
-                .collect(),
-        ),
-    };
-    let clients =
-        rule(&[names::HTTP_PORT, names::GRPC_PORT], vec![pods(&peers.gateway), pods(&peers.operator)]);
-    let metrics = match peers.metrics {
-        true => vec![anybody()],
-        false => vec![pods(&peers.operator)],
-    };
-    NetworkPolicy {
-        metadata: named(pool),
-        spec: Some(NetworkPolicySpec {
-            pod_selector: Some(metadata::selector(Component::Pool, &pool.name_any())),
-            policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![clients, rule(&[names::ADMIN_PORT], metrics)]),
-            egress: None,
-        }),
     }
 }

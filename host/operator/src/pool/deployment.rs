@@ -1,7 +1,7 @@
 //! The Deployment of a pool: pods that run `vespid serve --pool`.
 //!
 //! Contract: no call is lost while pods are replaced. A new pod gets requests when it is ready, one that goes gets none before it
-//! drains, and there are never fewer than asked for.
+//! drains, and there are never fewer than asked for but where the pool's `rollout` says so.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
-use vespid_resources::{CacheVolume, ModelPool, names};
+use vespid_resources::{CacheVolume, ModelPool, Rollout, names};
 
 use crate::OperatorOptions;
 use crate::metadata::{self, Component};
@@ -53,17 +53,23 @@ pub(super) fn deployment(pool: &ModelPool, options: &OperatorOptions) -> Deploym
         spec: Some(DeploymentSpec {
             selector: metadata::selector(Component::Pool, &owner),
             template: pods.template(),
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::String("25%".to_owned())),
-                    max_unavailable: Some(IntOrString::Int(0)),
-                }),
-            }),
+            strategy: Some(strategy(pool)),
             revision_history_limit: Some(3),
             ..DeploymentSpec::default()
         }),
         status: None,
+    }
+}
+
+/// How pods are replaced: as the pool says, else so that there are never fewer than asked for.
+fn strategy(pool: &ModelPool) -> DeploymentStrategy {
+    let Rollout { max_surge, max_unavailable } = pool.spec.rollout.clone().unwrap_or_default();
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: max_surge.or_else(|| Some(IntOrString::String("25%".to_owned()))),
+            max_unavailable: max_unavailable.or(Some(IntOrString::Int(0))),
+        }),
     }
 }
 

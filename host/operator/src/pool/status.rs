@@ -1,6 +1,6 @@
 //! What is said of a pool.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use vespid_resources::{ModelPool, ModelPoolStatus, Reason, names, set_condition};
@@ -31,6 +31,8 @@ pub(super) fn status(
         ready => (true, Reason::new("Serving", format!("{ready} of {} answer", count(replicas)))),
     };
     set_condition(&mut conditions, "Ready", holds, reason, generation);
+    let (holds, reason) = progressing(pool, context, deployment);
+    set_condition(&mut conditions, "Progressing", holds, reason, generation);
     ModelPoolStatus {
         observed_generation: generation,
         conditions,
@@ -38,7 +40,33 @@ pub(super) fn status(
         ready_replicas: Some(ready),
         selector: Some(selector_text(Component::Pool, &name)),
         models: i32::try_from(models).ok(),
+        // The gateway's, which are left to it.
+        asked: None,
+        wake: None,
     }
+}
+
+/// Whether the pods are as the pool says, or become so. Old ones answer until there are new ones, so that nothing else tells of it.
+fn progressing(pool: &ModelPool, context: &Context, deployment: Option<&Deployment>) -> (bool, Reason) {
+    let Some(stuck) = deployment.and_then(|deployment| condition(deployment, "Progressing", "False")) else {
+        return (true, Reason::new("Progressing", "its pods are as it says, or become so"));
+    };
+    let failure = deployment.and_then(|deployment| condition(deployment, "ReplicaFailure", "True"));
+    let why = failure.and_then(|failure| failure.message.clone()).or_else(|| why_not(pool, context));
+    let said = stuck.message.iter().cloned().chain(why).collect::<Vec<_>>().join(": ");
+    (false, Reason::new("Stuck", said))
+}
+
+/// A condition of a Deployment, where that is its status.
+fn condition<'a>(deployment: &'a Deployment, kind: &str, status: &str) -> Option<&'a DeploymentCondition> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind && condition.status == status)
+}
+
+/// What keeps pods of the pool from answering.
+fn why_not(pool: &ModelPool, context: &Context) -> Option<String> {
+    let all = context.stores.pods.state();
+    pods::why_not(all.iter().map(|pod| &**pod).filter(|pod| is_of(pod, &pool.name_any())))
 }
 
 /// Whether the cluster takes all that is made.
@@ -71,15 +99,10 @@ fn unready(
             format!("the Deployment {} is being made", names::of_pool(&pool.name_any())),
         );
     };
-    let conditions = || deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    if let Some(failure) =
-        conditions().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
-    {
+    if let Some(failure) = condition(deployment, "ReplicaFailure", "True") {
         return Reason::new("NoPods", failure.message.clone().unwrap_or_default());
     }
-    let all = context.stores.pods.state();
-    let own = all.iter().map(|pod| &**pod).filter(|pod| is_of(pod, &pool.name_any()));
-    match pods::why_not(own) {
+    match why_not(pool, context) {
         Some(why) => Reason::new("PodsNotReady", format!("none of {} answers: {why}", count(replicas))),
         None => Reason::new("Starting", format!("none of {} answers yet", count(replicas))),
     }

@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 use vespid_resources::ModelPool;
 
-use crate::testing::{Server, Stage, at, condition, events, killed_anywhere};
+use crate::OperatorOptions;
+use crate::testing::{Server, Stage, at, condition, events, killed_anywhere, options};
 
 const NAME: &str = "default-pool";
 
@@ -24,7 +25,7 @@ fn full() -> Value {
         "autoscaling": {"minReplicas": 2, "maxReplicas": 9},
         "cache": {"hostPath": "/var/cache/models", "size": "20Gi"},
         "secrets": ["tokens", "more.tokens"], "maxInFlight": 64, "drainSeconds": 45,
-        "disruption": {"maxUnavailable": "25%"},
+        "disruption": {"maxUnavailable": "25%"}, "rollout": {"maxSurge": 0, "maxUnavailable": 1},
         "pods": {
             "image": "registry.example/vespid:gpu",
             "resources": {"limits": {"memory": "9Gi", "nvidia.com/gpu": "1"}, "requests": {"cpu": "2"}},
@@ -191,11 +192,7 @@ async fn a_pool_that_nobody_asks_sleeps_and_is_woken() {
     };
     assert_eq!(seen(&stage), (json!(0), "Asleep".to_owned()));
     let now = k8s_openapi::jiff::Timestamp::now().to_string();
-    stage.server.patch(
-        "modelpools",
-        "default",
-        &json!({"metadata": {"annotations": {"vespid.dev/wake": now}}}),
-    );
+    stage.server.patch("modelpools", "default", &json!({"status": {"wake": now}}));
     let again = stage.settle::<ModelPool>("default").await;
     assert_eq!(seen(&stage), (json!(1), "Starting".to_owned()));
     assert_ne!(
@@ -204,6 +201,93 @@ async fn a_pool_that_nobody_asks_sleeps_and_is_woken() {
         "it is looked at when it may sleep again"
     );
     assert!(events(&stage.server).iter().any(|event| event.starts_with("Woken")));
+}
+
+#[tokio::test]
+async fn what_the_gateway_says_of_a_pool_stays_and_is_nothing_to_write() {
+    let mut stage = Stage::new(given(&json!({"autoscaling": {"minReplicas": 0, "maxReplicas": 4}})));
+    let said = json!({"asked": "2026-01-01T00:10:00Z", "wake": "2026-01-01T00:09:00Z"});
+    stage.server.patch("modelpools", "default", &json!({"status": said}));
+    stage.settle::<ModelPool>("default").await;
+    let before = stage.server.requests().len();
+    stage.server.patch("modelpools", "default", &json!({"status": {"asked": "2026-01-01T00:11:00Z"}}));
+    stage.look::<ModelPool>("default").await.unwrap();
+    assert_eq!(stage.server.requests()[before..], [] as [String; 0]);
+    let pool = stage.server.get("modelpools", "default").unwrap();
+    assert_eq!(at(&pool, "status.asked"), "2026-01-01T00:11:00Z");
+    assert_eq!(at(&pool, "status.wake"), "2026-01-01T00:09:00Z");
+    let own = stage.server.applied("modelpools", "default");
+    assert!(own.contains("\"models\":"), "{own}");
+    assert!(!own.contains("\"asked\":") && !own.contains("\"wake\":"), "{own}");
+}
+
+#[tokio::test]
+async fn a_binding_to_another_role_is_made_anew() {
+    let mut stage = Stage::new(given(&json!({})));
+    stage.settle::<ModelPool>("default").await;
+    // Another installation looks after the pool, whose Role has another name.
+    let options = || OperatorOptions { host_role: "other-host".to_owned(), ..options() };
+    let before = stage.server.get("rolebindings", NAME).unwrap();
+    for killed in 0..6 {
+        let mut next = Stage::with(stage.server.clone(), options());
+        next.server.break_after(killed);
+        let _killed = next.look::<ModelPool>("default").await;
+        next.server.mend();
+    }
+    stage = Stage::with(stage.server, options());
+    stage.settle::<ModelPool>("default").await;
+    let binding = stage.server.get("rolebindings", NAME).unwrap();
+    assert_eq!(at(&binding, "roleRef.name"), "other-host");
+    assert_ne!(at(&binding, "metadata.uid"), at(&before, "metadata.uid"));
+    let pool = stage.server.get("modelpools", "default").unwrap();
+    assert_eq!(condition(&pool, "Accepted").0, "True");
+}
+
+#[tokio::test]
+async fn a_binding_that_is_refused_for_another_reason_or_is_somebody_elses_stays() {
+    let mut stage = Stage::new(given(&json!({})));
+    stage.settle::<ModelPool>("default").await;
+    let before = stage.server.get("rolebindings", NAME).unwrap();
+    let mut next = Stage::with(
+        stage.server.clone(),
+        OperatorOptions { host_role: "other-host".to_owned(), ..options() },
+    );
+    next.server.fail("PATCH rolebindings", 403, "attempting to grant RBAC permissions not currently held");
+    next.look::<ModelPool>("default").await.unwrap();
+    assert_eq!(next.server.get("rolebindings", NAME), Some(before));
+    next.server.patch("rolebindings", NAME, &json!({"metadata": {"ownerReferences": null}}));
+    next.settle::<ModelPool>("default").await;
+    let pool = next.server.get("modelpools", "default").unwrap();
+    assert!(condition(&pool, "Accepted").2.contains("cannot change roleRef"));
+}
+
+#[tokio::test]
+async fn pods_that_do_not_become_what_the_pool_says_are_told_while_others_answer() {
+    let mut stage = Stage::new(given(&json!({"replicas": 2})));
+    stage.settle::<ModelPool>("default").await;
+    let progressing =
+        |stage: &Stage| condition(&stage.server.get("modelpools", "default").unwrap(), "Progressing");
+    assert_eq!(progressing(&stage).0, "True");
+    let stuck = "ReplicaSet \"default-pool-2\" has timed out progressing.";
+    let said = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": stuck}]);
+    stage.server.patch(
+        "deployments",
+        NAME,
+        &json!({"status": {"replicas": 3, "readyReplicas": 2, "conditions": said}}),
+    );
+    let full = "0/2 nodes are available: 2 Insufficient memory.";
+    stage.server.put("pods", &json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "default-pool-2-x", "labels": {"vespid.dev/pool": "default"}},
+        "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": full}]},
+    }));
+    stage.settle::<ModelPool>("default").await;
+    let told = format!("{stuck}: pod default-pool-2-x: {full}");
+    assert_eq!(progressing(&stage), ("False".to_owned(), "Stuck".to_owned(), told));
+    let pool = stage.server.get("modelpools", "default").unwrap();
+    assert_eq!(condition(&pool, "Ready").0, "True");
+    stage.server.patch("deployments", NAME, &json!({"status": {"conditions": []}}));
+    stage.settle::<ModelPool>("default").await;
+    assert_eq!(progressing(&stage).0, "True");
 }
 
 #[tokio::test]

@@ -6,11 +6,9 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt as _;
 use vespid_resources::ModelPool;
-use vespid_resources::names::{ASKED_ANNOTATION, WAKE_ANNOTATION};
 
-/// How much older than it says an annotation's last request may be: the gateway writes no more often.
+/// How much later than its status says a pool may have been asked: the gateway writes no more often.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// How many pods there are to be.
@@ -44,13 +42,9 @@ pub(crate) fn wanted(pool: &ModelPool, current: Option<i32>, now: Timestamp) -> 
 
 /// When the pool was last asked, as far as is known: at the latest when it was made, so that it has a pod to begin with.
 fn last_asked(pool: &ModelPool) -> Timestamp {
-    let said = |annotation: &str| pool.annotations().get(annotation)?.parse::<Timestamp>().ok();
-    let made = pool.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    [said(WAKE_ANNOTATION), said(ASKED_ANNOTATION), made]
-        .into_iter()
-        .flatten()
-        .max()
-        .unwrap_or(Timestamp::UNIX_EPOCH)
+    let said = pool.status.iter().flat_map(|status| [&status.wake, &status.asked]);
+    let known = said.chain([&pool.metadata.creation_timestamp]).flatten();
+    known.map(|time| time.0).max().unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -61,11 +55,11 @@ mod tests {
 
     const MADE: &str = "2026-01-01T00:00:00Z";
 
-    fn pool(spec: &Value, annotations: &Value) -> ModelPool {
+    fn pool(spec: &Value, status: &Value) -> ModelPool {
         serde_json::from_value(json!({
             "apiVersion": "vespid.dev/v1alpha1", "kind": "ModelPool",
-            "metadata": {"name": "default", "annotations": annotations, "creationTimestamp": MADE},
-            "spec": spec,
+            "metadata": {"name": "default", "creationTimestamp": MADE},
+            "spec": spec, "status": status,
         }))
         .unwrap()
     }
@@ -97,12 +91,12 @@ mod tests {
         assert_eq!(wanted(&new, Some(3), at(659)).replicas, None, "it is the autoscaler's");
         let asleep = Wanted { replicas: Some(0), asleep: true, again: None };
         assert_eq!(wanted(&new, Some(1), at(660)), asleep);
-        let asked = pool(&scaling, &json!({ASKED_ANNOTATION: "2026-01-01T00:10:00Z"}));
+        let asked = pool(&scaling, &json!({"asked": "2026-01-01T00:10:00Z"}));
         assert!(!wanted(&asked, Some(1), at(660)).asleep);
         assert_eq!(wanted(&asked, Some(1), at(1260)), asleep);
         let woken =
-            pool(&scaling, &json!({WAKE_ANNOTATION: "2026-01-01T01:00:00Z", ASKED_ANNOTATION: "no time"}));
+            pool(&scaling, &json!({"wake": "2026-01-01T01:00:00.9Z", "asked": "2026-01-01T00:10:00Z"}));
         let wanted = wanted(&woken, Some(0), at(3601));
-        assert_eq!((wanted.replicas, wanted.again), (Some(1), Some(Duration::from_secs(659))));
+        assert_eq!((wanted.replicas, wanted.again), (Some(1), Some(Duration::from_millis(659_900))));
     }
 }

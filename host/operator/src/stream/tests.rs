@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use vespid_resources::StreamPrediction;
 
 use crate::pool::tests::golden;
-use crate::testing::{Server, Stage, at, condition, events, killed_anywhere};
+use crate::testing::{Server, Stage, at, condition, events, killed_anywhere, options};
+use crate::{OperatorOptions, Peers};
 
 const NAME: &str = "clicks-stream";
 
@@ -83,6 +84,25 @@ async fn a_stream_becomes_a_deployment_with_what_its_pods_are_told() {
     let mut deployment = stage.server.get("deployments", NAME).unwrap();
     deployment["metadata"].as_object_mut().unwrap().retain(|field, _| field == "name" || field == "labels");
     golden("stream-deployment.yaml", &serde_saphyr::to_string(&deployment).unwrap());
+}
+
+#[tokio::test]
+async fn the_pods_are_reached_at_the_one_port_and_where_metrics_are_closed_by_the_operator_alone() {
+    for metrics in [true, false] {
+        let peers = Peers { metrics, ..Peers::default() };
+        let mut stage = Stage::with(given(&json!({})), OperatorOptions { peers, ..options() });
+        seen(&mut stage).await;
+        let policy = stage.server.get("networkpolicies", NAME).unwrap();
+        assert_eq!(at(&policy, "spec.podSelector.matchLabels"), &json!({"vespid.dev/stream": "clicks"}));
+        assert_eq!(at(&policy, "spec.policyTypes"), &json!(["Ingress"]));
+        let operator = json!({"podSelector": {"matchLabels": {"app.kubernetes.io/component": "operator"}}});
+        let from = if metrics { json!({"namespaceSelector": {}}) } else { operator };
+        let rule = json!({"from": [from], "ports": [{"port": "admin", "protocol": "TCP"}]});
+        assert_eq!(at(&policy, "spec.ingress"), &json!([rule]));
+        stage.server.delete("networkpolicies", NAME);
+        seen(&mut stage).await;
+        assert!(stage.server.get("networkpolicies", NAME).is_some(), "it is put right");
+    }
 }
 
 #[tokio::test]

@@ -117,6 +117,13 @@ impl Server {
         state.apply(&(plural.to_owned(), name.to_owned()), manager, fields.clone()).unwrap();
     }
 
+    /// What managers have applied of an object, as text.
+    pub(crate) fn applied(&self, plural: &str, name: &str) -> String {
+        let state = self.state();
+        let object = &state.objects[&(plural.to_owned(), name.to_owned())];
+        Value::from_iter(object.applied.iter().map(|(_, fields)| fields.clone())).to_string()
+    }
+
     pub(crate) fn delete(&self, plural: &str, name: &str) {
         let mut state = self.state();
         state.objects.remove(&(plural.to_owned(), name.to_owned())).expect("there is such an object");
@@ -308,6 +315,12 @@ impl State {
             self.check_version(key, body)?;
         } else if sub.is_some() {
             return Err((404, format!("{} \"{}\" not found", key.0, key.1)));
+        }
+        if key.0 == "rolebindings"
+            && self.objects.contains_key(key)
+            && self.view(key)["roleRef"] != body["roleRef"]
+        {
+            return Err((422, "roleRef: Invalid value: cannot change roleRef".to_owned()));
         }
         let mut fields = body.clone();
         let whole = fields.as_object_mut().unwrap();

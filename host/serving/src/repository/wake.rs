@@ -55,7 +55,7 @@ impl Loader for Waker {
 
     fn wake(&self, name: ModelName, version: Version) -> Waking {
         let (Some(shared), Some(commands)) = (self.shared.upgrade(), self.commands.upgrade()) else {
-            let error = Error::new(ErrorCode::Unavailable, "the server is shutting down");
+            let error = Error::refused("the server is shutting down");
             return Box::pin(std::future::ready(Err(error)));
         };
         let mut loads = shared.wakings.lock();

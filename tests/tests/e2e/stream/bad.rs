@@ -1,5 +1,7 @@
 //! Streams that are wrong: told by the setting, before anything is read.
 
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use super::{Desk, measurements, package};
@@ -16,6 +18,26 @@ fn told(more: &Value) -> (i32, String) {
     std::fs::write(desk.path("in.jsonl"), "").unwrap();
     let ended = desk.command(&desk.stream("s", &spec)).output().unwrap();
     (ended.status.code().unwrap(), String::from_utf8(ended.stderr).unwrap())
+}
+
+/// Of which a cluster must not take it for one that hangs, and which it may end.
+#[test]
+fn a_stream_whose_package_does_not_come_answers_probes_and_ends_when_it_is_told_to() {
+    // It takes connections, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let desk = Desk::default();
+    let spec = json!({
+        "name": "s",
+        "model": format!("http://{}/iris.tar", silent.local_addr().unwrap()),
+        "source": {"file": {"path": "in.jsonl"}},
+        "sink": {"file": {"path": "out.jsonl"}},
+        "inputs": measurements(),
+    });
+    let stream = desk.open(&desk.stream("s", &spec));
+    assert_eq!(stream.ask("GET", "/v2/health/live").status, 200);
+    assert_eq!(stream.ask("GET", "/v2/health/ready").status, 503);
+    stream.ask("GET", "/v2/streams").assert_error(503, "the models of the streams are being loaded");
+    assert_eq!(stream.stop(), 0);
 }
 
 #[test]

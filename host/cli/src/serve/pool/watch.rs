@@ -4,7 +4,6 @@
 //! each model of the namespace in memory, without who owns which of its fields. Left out on purpose: the pods themselves, which a
 //! pod need not be allowed to see: the endpoints of the pool's Service name them.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -19,6 +18,8 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use vespid_resources::{Model, names};
+
+use super::present::Pods;
 
 /// What is seen of the cluster. It is kept up to date as long as this is there.
 pub(super) struct View {
@@ -58,16 +59,19 @@ impl View {
         self.models.state()
     }
 
-    /// The pods of the pool that are there to stay, whether they are ready or not.
-    pub(super) fn pods(&self) -> BTreeSet<String> {
+    /// The pods of the pool that are there to stay, and whether each is ready.
+    pub(super) fn pods(&self) -> Pods {
         self.slices.state().iter().flat_map(|slice| slice.endpoints.iter().filter_map(pod)).collect()
     }
 }
 
-fn pod(endpoint: &Endpoint) -> Option<String> {
-    let going = endpoint.conditions.as_ref().and_then(|conditions| conditions.terminating);
+fn pod(endpoint: &Endpoint) -> Option<(String, bool)> {
+    let conditions = endpoint.conditions.as_ref();
+    let going = conditions.and_then(|conditions| conditions.terminating);
+    // One that nobody knows anything of is to be taken for ready.
+    let ready = conditions.and_then(|conditions| conditions.ready) != Some(false);
     let target = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
-    target.filter(|_| going != Some(true))?.name.clone()
+    Some((target.filter(|_| going != Some(true))?.name.clone()?, ready))
 }
 
 fn follow<K>(
@@ -113,8 +117,10 @@ mod tests {
             let target = json!({"kind": kind, "name": "pool-a"});
             pod(&endpoint(json!({"addresses": ["10.0.0.1"], "conditions": conditions, "targetRef": target})))
         };
-        assert_eq!(of(json!({"ready": true}), "Pod").as_deref(), Some("pool-a"));
-        assert_eq!(of(json!({"ready": false, "serving": false}), "Pod").as_deref(), Some("pool-a"));
+        let a = |ready| Some(("pool-a".to_owned(), ready));
+        assert_eq!(of(json!({"ready": true}), "Pod"), a(true));
+        assert_eq!(of(json!({}), "Pod"), a(true));
+        assert_eq!(of(json!({"ready": false, "serving": false}), "Pod"), a(false));
         assert_eq!(of(json!({"ready": false, "serving": true, "terminating": true}), "Pod"), None);
         assert_eq!(of(json!({}), "Node"), None);
         assert_eq!(pod(&endpoint(json!({"addresses": ["10.0.0.1"]}))), None);

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use vespid_serving::{Predictor, Repository, State as Indexed};
 
 use super::plan::{Identity, plan};
+use super::present::Present;
 use super::report::{Report, Reporter, report};
 use super::state::{Key, Outcome, State, Step, Work};
 use super::supply::Packages;
@@ -63,7 +64,7 @@ impl Worker {
         self.view.complete().await;
         let mut changes = self.view.changes();
         changes.mark_changed();
-        let mut state = State::default();
+        let (mut state, mut present) = (State::default(), Present::default());
         let mut tasks = JoinSet::new();
         let mut ticks = tokio::time::interval(LOOK);
         let mut is_first = true;
@@ -75,13 +76,16 @@ impl Worker {
                     }
                     tokio::time::sleep(TOGETHER).await;
                     changes.mark_unchanged();
-                    self.adopt(&mut state, &mut tasks, std::mem::take(&mut is_first)).await;
+                    let first = std::mem::take(&mut is_first);
+                    self.adopt(&mut state, &mut present, &mut tasks, first).await;
                 }
                 Some(ended) = tasks.join_next() => if let Ok(Some((key, outcome))) = ended {
                     let steps = state.ended(&key, outcome, Instant::now());
                     self.take(steps, &mut tasks).await;
                 },
-                _ = ticks.tick(), if !is_first => {}
+                _ = ticks.tick(), if !is_first => if present.has_passed(Instant::now()) {
+                    self.adopt(&mut state, &mut present, &mut tasks, false).await;
+                },
             }
             if !is_first {
                 self.go_on(&mut state, &mut tasks, reports).await;
@@ -90,10 +94,11 @@ impl Worker {
     }
 
     /// Takes up what the cluster says now.
-    async fn adopt(&self, state: &mut State, tasks: &mut Tasks, is_first: bool) {
+    async fn adopt(&self, state: &mut State, present: &mut Present, tasks: &mut Tasks, is_first: bool) {
         let models = self.view.models();
         let models = models.iter().map(|model| &**model);
-        let plan = plan(models, &self.view.pods(), &self.me, &self.secrets);
+        let pods = present.counted(self.view.pods(), Instant::now());
+        let plan = plan(models, &pods, &self.me, &self.secrets);
         self.packages.adopt(&plan);
         if is_first {
             self.packages.clear().await;
