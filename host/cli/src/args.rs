@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::ServerUrl;
 use crate::command::{
-    batch, build, crds, delete, deploy, dev, doctor, gateway, inspect, keygen, models, new, operator, pull,
-    push, status, stream, test, traffic,
+    authz, batch, build, crds, delete, deploy, dev, doctor, gateway, inspect, keygen, models, new, operator,
+    pull, push, status, stream, test, traffic,
 };
 use crate::{bench, predict, serve};
 
@@ -76,6 +76,7 @@ pub(crate) enum Command {
     Operator(Box<operator::OperatorArgs>),
     Gateway(Box<gateway::GatewayArgs>),
     Crds(crds::CrdsArgs),
+    Authz(authz::AuthzArgs),
 }
 
 /// The server that a command talks to.

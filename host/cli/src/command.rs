@@ -1,5 +1,6 @@
 //! The commands, one module each: its options, and what it does with them.
 
+pub(crate) mod authz;
 pub(crate) mod batch;
 pub(crate) mod build;
 pub(crate) mod crds;

@@ -4,6 +4,7 @@
 //! code. Everything that a command prints as its result goes to standard output; progress, hints and errors go to
 //! standard error.
 
+mod access;
 mod allocator;
 mod args;
 mod bench;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Status(args) => command::status::run(&args),
         Command::Operator(args) => command::operator::run(&args),
         Command::Gateway(args) => command::gateway::run(&args),
+        Command::Authz(args) => command::authz::run(&args),
         Command::Crds(args) => command::crds::run(&args),
         Command::Serve(args) => serve::run(&args),
     };

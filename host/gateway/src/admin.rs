@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
+use vespid_auth::Access;
 use vespid_types::Error;
 
 use crate::clock;
@@ -28,7 +29,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.metrics.render(&shared.routes.load(), clock::now()) {
+    let counts = shared.access.as_ref().map(Access::counts).unwrap_or_default();
+    match shared.metrics.render(&shared.routes.load(), &counts, clock::now()) {
         Ok(text) => {
             (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
         }

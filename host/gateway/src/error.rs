@@ -50,6 +50,10 @@ impl Failure {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response.headers_mut().extend(error.is_refused().then_some(REFUSED));
+        let challenge = vespid_auth::www_authenticate(&error).and_then(|value| value.try_into().ok());
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if let Some(allowed) = allowed {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
@@ -63,6 +67,7 @@ fn openai_body(error: &Error) -> serde_json::Value {
         | ErrorCode::PluginFailed
         | ErrorCode::Unavailable
         | ErrorCode::DeadlineExceeded => "server_error",
+        ErrorCode::Unauthenticated => "authentication_error",
         ErrorCode::PermissionDenied => "permission_error",
         _ => "invalid_request_error",
     };

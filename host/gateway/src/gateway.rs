@@ -1,20 +1,18 @@
 //! The gateway as a whole: what its fronts share.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::request::Parts;
 use bytesize::ByteSize;
 use kube::Client;
 use tokio::sync::{Semaphore, watch};
+use vespid_auth::Access;
 use vespid_package::Store;
 use vespid_types::Error;
 
 use crate::answer::Counted;
-use crate::authorize::{Principal, Subject, authorize};
 use crate::balance::Bound;
 use crate::cluster::Cluster;
 use crate::memory::Memory;
@@ -89,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) holds: Holds,
     pub(crate) metrics: Metrics,
     pub(crate) uploads: Uploads,
+    /// Who may do what; everybody everything where it is not there.
+    pub(crate) access: Option<Access>,
     pub(crate) names: Memory,
     pub(crate) stopping: watch::Receiver<bool>,
     in_flight: Arc<AtomicUsize>,
@@ -104,7 +104,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the pools of a namespace. `store` keeps what is uploaded; `stopping` turns true when the gateway is told to end,
+    /// A gateway to the pools of a namespace. `store` keeps what is uploaded; `access` says who may do what, and everybody may do
+    /// everything without it; `stopping` turns true when the gateway is told to end,
     /// from when on it is not ready.
     ///
     /// # Errors
@@ -113,6 +114,7 @@ impl Gateway {
         options: Options,
         cluster: Option<(Client, String)>,
         store: Option<Store>,
+        access: Option<Access>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
         let metrics = Metrics::new()
@@ -127,6 +129,7 @@ impl Gateway {
             in_flight: Arc::default(),
             is_busy: Error::refused(busy),
             streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
+            access,
             names: Memory::new(options.name_memory),
             metrics,
             stopping,
@@ -192,16 +195,6 @@ impl Shared {
         })?;
         counted.streams(place);
         Ok(())
-    }
-
-    /// The one place where a request is authorised.
-    pub(crate) fn admit(&self, parts: &Parts, subject: &Subject<'_>) -> Result<Principal, Error> {
-        authorize(parts, subject)
-    }
-
-    /// The names of all models.
-    pub(crate) fn model_names(&self) -> BTreeSet<String> {
-        self.routes.load().routes.keys().cloned().collect()
     }
 
     pub(crate) fn retry_buffer(&self) -> usize {

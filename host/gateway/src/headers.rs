@@ -60,6 +60,15 @@ pub(crate) fn end_hop(headers: &mut HeaderMap) {
     HOP.iter().for_each(|name| drop(headers.remove(name)));
 }
 
+/// In which an API key comes.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Removes what shows who asks: that has been looked at here, and is no pod's to see.
+pub(crate) fn end_credentials(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    headers.remove(API_KEY);
+}
+
 /// The headers of a request as a pod gets them.
 pub(crate) fn to_pod(parts: &mut Parts, client: Option<SocketAddr>, grpc: bool) {
     let authority = parts.uri.authority().map(Authority::as_str);

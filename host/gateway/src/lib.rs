@@ -3,8 +3,8 @@
 //! Contract: what a client asks of one `vespid serve` it asks of a gateway in the same words, and gets the same answers, of whichever
 //! pod; what a gateway does not do is refused, and the refusal says what to do in its place. Routes come from the watched resources;
 //! while the API server is away they stay as they were. A request is read as far as is needed to find its model, and streamed
-//! otherwise. Cost: a look at an immutable table, and two more times through the network. Left out so far: who may ask
-//! ([`authorize`](authorize())); TLS, which a Gateway or Ingress ends. Wire formats live in the host's ingress; here are the few
+//! otherwise. Cost: a look at an immutable table, and two more times through the network. Left out so far:
+//! TLS, which a Gateway or Ingress ends. Wire formats live in the host's ingress; here are the few
 //! fields by which calls are led, and errors.
 
 mod admin;
@@ -40,7 +40,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use authorize::{Action, Principal, Subject, authorize};
 pub use balance::Bound;
 pub use gateway::{Gateway, Options};
 pub use pods::RetryBudget;

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     ejections: IntCounterVec,
     pub(crate) held: IntGaugeVec,
     holds: IntCounterVec,
+    access: IntCounterVec,
     wakes: IntCounterVec,
     pod_in_flight: IntGaugeVec,
     pods: IntGaugeVec,
@@ -99,6 +100,11 @@ impl Metrics {
                 &["pool", "pod"],
             )?,
             pods: gauges("vespid_gateway_pods", "Pods, by whether they get calls.", &["pool", "state"])?,
+            access: counter(
+                "vespid_gateway_access",
+                "What came of looking at who asks, and whether they may.",
+                &["outcome"],
+            )?,
             models: gauge("vespid_gateway_models", "Models in the routing table.")?,
             registry,
         })
@@ -134,7 +140,16 @@ impl Metrics {
     }
 
     /// Everything, in Prometheus's text format.
-    pub(crate) fn render(&self, table: &Arc<Table>, now: u64) -> Result<Vec<u8>, prometheus::Error> {
+    pub(crate) fn render(
+        &self,
+        table: &Arc<Table>,
+        access: &[(&'static str, u64)],
+        now: u64,
+    ) -> Result<Vec<u8>, prometheus::Error> {
+        for (outcome, count) in access {
+            let counter = self.access.with_label_values(&[outcome]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
         self.models.set(i64::try_from(table.routes.len()).unwrap_or(i64::MAX));
         // Pods that are gone are told of no more.
         self.pod_in_flight.reset();
@@ -169,12 +184,13 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.ended(Protocol::Http, "gpu", "200", Duration::from_millis(3));
         metrics.called("gpu", true);
-        let text = metrics.render(&Arc::default(), 1).unwrap();
+        let text = metrics.render(&Arc::default(), &[("forbidden", 2)], 1).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(
             text.contains(r#"vespid_gateway_requests{code="200",pool="gpu",protocol="http"} 1"#),
             "{text}"
         );
+        assert!(text.contains(r#"vespid_gateway_access{outcome="forbidden"} 2"#), "{text}");
         assert!(text.contains(r#"vespid_gateway_calls{pod_is="warm",pool="gpu"} 1"#), "{text}");
     }
 }

@@ -61,6 +61,20 @@ pub(crate) struct Table {
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
 }
 
+impl Table {
+    /// The same with those models alone whose names this says yes to.
+    pub(crate) fn only(&self, is_there: impl Fn(&str) -> bool) -> Self {
+        let routes = self.routes.iter().filter(|(name, _)| is_there(name));
+        let routes = routes.map(|(name, route)| (name.clone(), Arc::clone(route))).collect();
+        Self { is_whole: self.is_whole, routes, pools: self.pools.clone() }
+    }
+
+    /// The names of all models.
+    pub(crate) fn model_names(&self) -> Vec<&str> {
+        self.routes.keys().map(String::as_str).collect()
+    }
+}
+
 /// The way to a model.
 #[derive(Debug)]
 pub(crate) struct Route {

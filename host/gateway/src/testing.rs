@@ -172,7 +172,7 @@ pub(crate) struct Front {
     pub(crate) grpc: Server,
     pub(crate) stop: watch::Sender<bool>,
     http_client: Client<HttpConnector, Body>,
-    grpc_client: Client<HttpConnector, Body>,
+    pub(crate) grpc_client: Client<HttpConnector, Body>,
 }
 
 /// Waits for pods as long as a test does.
@@ -188,7 +188,7 @@ pub(crate) fn options() -> Options {
 impl Front {
     /// A gateway to a model `iris` of the pool `default`, with these pods, each of which has it in memory.
     pub(crate) async fn start(options: Options, pods: &[&str]) -> Self {
-        Self::with(options, pods, None, None).await
+        Self::with(options, pods, None, None, None).await
     }
 
     pub(crate) async fn with(
@@ -196,10 +196,11 @@ impl Front {
         pods: &[&str],
         client: Option<kube::Client>,
         store: Option<vespid_package::Store>,
+        access: Option<vespid_auth::Access>,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let cluster = client.map(|client| (client, "models".to_owned()));
-        let gateway = Gateway::new(options, cluster, store, stopping).unwrap();
+        let gateway = Gateway::new(options, cluster, store, access, stopping).unwrap();
         let mut world = World::default();
         for event in [Event::Init, Event::InitDone] {
             world.objects.models.take(event);
@@ -277,7 +278,7 @@ impl Front {
 
     pub(crate) fn metrics(&self) -> String {
         let text =
-            self.gateway.shared.metrics.render(&self.gateway.shared.routes.load(), crate::clock::now());
+            self.gateway.shared.metrics.render(&self.gateway.shared.routes.load(), &[], crate::clock::now());
         String::from_utf8(text.unwrap()).unwrap()
     }
 }

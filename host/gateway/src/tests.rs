@@ -1,5 +1,6 @@
 //! The gateway between real connections: clients, and servers that stand for pods.
 
+mod access;
 mod grpc;
 mod http;
 mod pods;

@@ -9,6 +9,9 @@ pub const BATCH_LABEL: &str = "vespid.dev/batch";
 /// The label of everything that is made of a stream: its name.
 pub const STREAM_LABEL: &str = "vespid.dev/stream";
 
+/// The label of a Model that says which tenant it belongs to: policies ask for it.
+pub const TENANT_LABEL: &str = "vespid.dev/tenant";
+
 /// Who owns the fields that the operator applies.
 pub const FIELD_MANAGER: &str = "vespid-operator";
 

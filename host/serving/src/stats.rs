@@ -70,6 +70,7 @@ impl Reason {
             ErrorCode::InvalidArgument
             | ErrorCode::NotFound
             | ErrorCode::AlreadyExists
+            | ErrorCode::Unauthenticated
             | ErrorCode::PermissionDenied
             | ErrorCode::TooLarge
             | ErrorCode::Unsupported => Self::Other,

@@ -22,6 +22,8 @@ pub enum ErrorCode {
     NotFound,
     /// What is to be made exists already.
     AlreadyExists,
+    /// It is not known who asks, and only those who are known may.
+    Unauthenticated,
     /// The caller may not do this.
     PermissionDenied,
     /// The request or package is larger than the server takes.
@@ -40,10 +42,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
+        Self::Unauthenticated,
         Self::PermissionDenied,
         Self::TooLarge,
         Self::Unsupported,
@@ -60,6 +63,7 @@ impl ErrorCode {
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::NotFound => "NOT_FOUND",
             Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::TooLarge => "TOO_LARGE",
             Self::Unsupported => "UNSUPPORTED",
@@ -75,6 +79,7 @@ impl ErrorCode {
     pub const fn http_status(self) -> u16 {
         match self {
             Self::InvalidArgument => 400,
+            Self::Unauthenticated => 401,
             Self::PermissionDenied => 403,
             Self::NotFound => 404,
             Self::AlreadyExists => 409,
@@ -100,6 +105,7 @@ impl ErrorCode {
             Self::Unsupported => 12,
             Self::PluginFailed | Self::Internal => 13,
             Self::Unavailable => 14,
+            Self::Unauthenticated => 16,
         }
     }
 }
@@ -187,6 +193,7 @@ mod tests {
             (400, 3),
             (404, 5),
             (409, 6),
+            (401, 16),
             (403, 7),
             (413, 8),
             (501, 12),

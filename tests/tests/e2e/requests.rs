@@ -69,7 +69,12 @@ fn send(server: &Server, case: &Case) -> Answer {
     let mut body = match &case.body {
         None => Vec::new(),
         Some(Value::String(text)) => text.clone().into_bytes(),
-        Some(value) => serde_json::to_vec(value).unwrap(),
+        Some(value) => {
+            // Errors say where in the body they are, whatever order serde_json keeps.
+            let mut value = value.clone();
+            value.sort_all_objects();
+            serde_json::to_vec(&value).unwrap()
+        }
     };
     let json = body.len().to_string();
     body.extend_from_slice(&hex::decode(&case.hex).unwrap());

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use vespid_gateway::{Bound, Gateway, HoldOptions, Options, RetryBudget};
 use vespid_package::StoreLocation;
 
+use crate::access::AccessArgs;
 use crate::cluster;
 use crate::serve::listener::listen;
 use crate::serve::{LogFormat, Signals, bind, open_store, start_log};
@@ -25,7 +26,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vespid gateway --store /var/lib/vespid/packages
   vespid gateway --namespace models --store s3://models/uploads --cache /var/cache/vespid
-  vespid gateway --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
+  vespid gateway --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --access access.yaml
 
 The cluster is that of the pod's account, or of the kubeconfig's current context. When the ports are open it prints a line \
 `listening http=ADDRESS grpc=ADDRESS admin=ADDRESS packages=ADDRESS` to standard output; its log goes to standard error. Port \
@@ -55,6 +56,8 @@ pub(crate) struct GatewayArgs {
     max_in_flight: u32,
     #[command(flatten)]
     uploads: Uploads,
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(flatten)]
     routing: Routing,
     /// How long requests in flight may take to end once it is told to stop
@@ -167,7 +170,9 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
         Some(location) => Some(open_store(location, args.uploads.cache.as_ref(), "gateways").await?),
         None => None,
     };
-    let gateway = Gateway::new(args.options(), Some((client, namespace)), store, stopped.clone())?;
+    let access = args.access.open(&[("--http", args.http), ("--grpc", args.grpc)])?;
+    let gateway =
+        Gateway::new(args.options(), Some((client, namespace)), store, access.clone(), stopped.clone())?;
     let listeners = Listeners {
         http: bind(args.http).await.context("--http")?,
         grpc: bind(args.grpc).await.context("--grpc")?,
@@ -177,7 +182,12 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
     // Before it is announced: who reads that may send one at once.
     let signals = Signals::listen()?;
     listeners.announce()?;
-    drive(args, &gateway, listeners, signals, &stop, stopped).await
+    let driven = drive(args, &gateway, listeners, signals, &stop, stopped).await;
+    if let Some(access) = access {
+        // What was done last is in the audit.
+        access.close().await;
+    }
+    driven
 }
 
 async fn drive(

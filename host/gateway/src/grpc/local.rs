@@ -21,6 +21,7 @@ use super::scan::Encoding;
 use crate::error::{GRPC_STATUS, GRPC_TYPE};
 use crate::gateway::Shared;
 use crate::index::Readiness;
+use crate::table::Table;
 use crate::{body, index};
 
 /// More than a message takes that is answered here.
@@ -184,24 +185,29 @@ impl hyper::body::Body for Messages {
     }
 }
 
-impl Shared {
-    /// The index over gRPC.
-    pub(super) fn grpc_index(&self, request: &IndexRequest) -> Result<Index, Error> {
-        if !request.repository_name.is_empty() {
-            return Err(Error::invalid(
-                "repository_name: this server has one repository, which has no name: leave it out",
-            ));
-        }
-        let entries = index::index(&self.routes.load(), request.ready);
-        let to_wire = |index::Entry { name, version, state, reason }| IndexEntry {
-            name,
-            version,
-            state: state.to_owned(),
-            reason,
-        };
-        Ok(Index { models: entries.into_iter().map(to_wire).collect() })
+/// The index over gRPC.
+pub(super) fn index(table: &Table, request: &IndexRequest) -> Result<Index, Error> {
+    if !request.repository_name.is_empty() {
+        return Err(Error::invalid(
+            "repository_name: this server has one repository, which has no name: leave it out",
+        ));
     }
+    let entries = index::index(table, request.ready);
+    let to_wire = |index::Entry { name, version, state, reason }| IndexEntry {
+        name,
+        version,
+        state: state.to_owned(),
+        reason,
+    };
+    Ok(Index { models: entries.into_iter().map(to_wire).collect() })
+}
 
+/// The model that a question about health is about; none where it is about the server.
+pub(super) fn model_of(service: &str) -> Option<&str> {
+    Some(service).filter(|service| !matches!(*service, "" | SERVICE))
+}
+
+impl Shared {
     /// Whether a model can be asked; none where a pod has to say so. One that is not there is not ready, as the host has it.
     pub(super) fn grpc_model_ready(&self, name: &str, version: Option<u64>) -> Result<Option<Flag>, Error> {
         match index::readiness(&self.routes.load(), name, version) {
@@ -213,9 +219,9 @@ impl Shared {
     }
 
     fn health(&self, service: &str) -> i32 {
-        let healthy = match service {
-            "" | SERVICE => true,
-            model => match index::readiness(&self.routes.load(), model, None) {
+        let healthy = match model_of(service) {
+            None => true,
+            Some(model) => match index::readiness(&self.routes.load(), model, None) {
                 Ok(readiness) => readiness == Readiness::Ready,
                 Err(_) => return SERVICE_UNKNOWN,
             },

@@ -69,6 +69,9 @@ const LOAD: &str = "models are not loaded and unloaded over the gateway: pods lo
 const SETTINGS: &str = "the gateway has no settings of traces or logs, which are each pod's: set them in spec.pods of the ModelPool";
 const SHARED_MEMORY: &str = "shared memory is not supported: send tensors in the message";
 
+/// What the server says of itself.
+const SERVER: Subject<'static> = Subject { action: Action::Describe, model: None, version: None };
+
 impl Method {
     fn read(path: &str) -> Self {
         let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
@@ -103,9 +106,10 @@ impl Method {
     /// What it would do, where it is about no model, or about one that is told of without it.
     fn subject(self) -> Option<Subject<'static>> {
         let action = match self {
-            Self::Index => Action::List,
+            Self::Live | Self::Ready | Self::Check | Self::Watch => Action::Probe,
+            Self::Index => Action::Identify,
             Self::Model { .. } | Self::ModelReady => return None,
-            _ => Action::Describe,
+            Self::Server | Self::Reflection | Self::Refused(_) => Action::Describe,
         };
         Some(Subject { action, model: None, version: None })
     }
@@ -143,11 +147,14 @@ async fn answer(shared: Arc<Shared>, request: Request, mut counted: Counted) -> 
                 Err(error) => Err(error),
             }
         }
-        Method::Reflection => {
-            let scanned = Scanned::unread(body, shared.options.pause).until(shared.stopping.clone());
-            let source = shared.source(scanned);
-            return shared.grpc_forward(Destination::Any, method, parts, source, counted).await;
-        }
+        Method::Reflection => match shared.admit(&parts, &SERVER).await {
+            Err(denied) => Err(denied),
+            Ok(_) => {
+                let scanned = Scanned::unread(body, shared.options.pause).until(shared.stopping.clone());
+                let source = shared.source(scanned);
+                return shared.grpc_forward(Destination::Any, method, parts, source, counted).await;
+            }
+        },
         method => own(&shared, method, &parts, body).await,
     };
     http::own(own.unwrap_or_else(|error| grpc_failed(&error)), counted)
@@ -156,7 +163,7 @@ async fn answer(shared: Arc<Shared>, request: Request, mut counted: Counted) -> 
 /// What the gateway answers by itself.
 async fn own(shared: &Arc<Shared>, method: Method, parts: &Parts, body: Body) -> Result<Response, Error> {
     if let Some(subject) = method.subject() {
-        shared.admit(parts, &subject)?;
+        shared.admit(parts, &subject).await?;
     }
     let encoding = encoding(&parts.headers)?;
     Ok(match method {
@@ -165,14 +172,16 @@ async fn own(shared: &Arc<Shared>, method: Method, parts: &Parts, body: Body) ->
         Method::Server => local::answer(&local::server()),
         Method::Index => {
             let asked: IndexRequest = local::read(body, encoding).await?;
-            local::answer(&shared.grpc_index(&asked)?)
+            local::answer(&local::index(&*shared.visible(parts).await?, &asked)?)
         }
         Method::Check => {
             let NameAndVersion { name, .. } = local::read(body, encoding).await?;
+            shared.admit_health(parts, &name).await?;
             local::answer(&shared.grpc_health(&name)?)
         }
         Method::Watch => {
             let NameAndVersion { name, .. } = local::read(body, encoding).await?;
+            shared.admit_health(parts, &name).await?;
             Arc::clone(shared).grpc_watch(name)
         }
         Method::Refused(why) => return Err(Error::new(ErrorCode::Unsupported, why)),
@@ -200,6 +209,14 @@ fn version(text: &str) -> Result<Option<u64>, Error> {
 }
 
 impl Shared {
+    /// Whether somebody may know of a model's health: of the server's everybody may.
+    async fn admit_health(&self, parts: &Parts, service: &str) -> Result<(), Error> {
+        let Some(model) = local::model_of(service) else { return Ok(()) };
+        self.admit(parts, &Subject { action: Action::Describe, model: Some(model), version: None })
+            .await
+            .map(drop)
+    }
+
     /// Reads which model a call is for, and sees whether it may be.
     async fn begin(
         &self,
@@ -232,7 +249,7 @@ impl Shared {
         let name =
             name.parse::<ModelName>().map_err(|error| Error::invalid(format!("model_name: {error}")))?;
         let version = version(&text)?;
-        self.admit(parts, &Subject { action, model: Some(name.as_str()), version })?;
+        self.admit(parts, &Subject { action, model: Some(name.as_str()), version }).await?;
         if method == Method::ModelReady
             && let Some(flag) = self.grpc_model_ready(name.as_str(), version)?
         {
@@ -259,6 +276,9 @@ impl Shared {
         mut counted: Counted,
     ) -> Response {
         let client = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(client)| *client);
+        if self.access.is_some() {
+            headers::end_credentials(&mut parts.headers);
+        }
         headers::to_pod(&mut parts, client, true);
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         let key = headers::key(&parts.headers);

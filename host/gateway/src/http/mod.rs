@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use vespid_types::Error;
 
 use crate::answer::{Answer, Counted};
-use crate::authorize::{Action, Subject};
+use crate::authorize::{Action, Asker, Done, Subject};
 use crate::body::{self, Limited};
 use crate::dispatch::{Call, Destination};
 use crate::error::Failure;
@@ -67,9 +67,15 @@ impl Shared {
         }
         let (parts, body) = request.into_parts();
         let target = Target::read(&parts.method, parts.uri.path());
-        let target = target.and_then(|target| Ok(self.admit(&parts, &target.subject()).map(|_| target)?));
-        let answered = match target {
-            Ok(target) => self.answer(target, parts, body, &mut counted).await,
+        let admitted = match target {
+            Ok(target) => match self.admit(&parts, &target.subject()).await {
+                Ok(asker) => Ok((target, asker)),
+                Err(denied) => Err(denied.into()),
+            },
+            Err(failure) => Err(failure),
+        };
+        let answered = match admitted {
+            Ok((target, asker)) => self.answer(target, asker, parts, body, &mut counted).await,
             Err(failure) => {
                 body::drain(body).await;
                 Err(failure)
@@ -92,6 +98,7 @@ impl Shared {
     async fn answer(
         self: &Arc<Self>,
         target: Target,
+        asker: Asker,
         parts: Parts,
         body: Body,
         counted: &mut Counted,
@@ -102,14 +109,18 @@ impl Shared {
             }
             Target::Any => return self.forward(Destination::Any, parts, body, 0, counted).await,
             Target::InBody => return self.forward_by_body(parts, body, counted).await,
-            Target::Upload { name, version } => upload::put(self, &parts, body, name, version).await?,
+            Target::Upload { name, version } => upload::put(self, &parts, asker, body, name, version).await?,
             Target::Remove { name, version } => {
-                self.uploads.remove(&name, version).await?;
+                let removed = self.uploads.remove(&name, version).await;
+                let (action, status) = (Action::Remove, StatusCode::NO_CONTENT.as_u16());
+                self.tell(asker, Done::of(action, name.as_str(), version, None, &removed, status)).await;
+                removed?;
                 StatusCode::NO_CONTENT.into_response()
             }
             Target::Index => {
                 let body = body::read(body, MAX_INDEX).await?;
-                Json(index::index(&self.routes.load(), wants_ready(&body)?)).into_response()
+                let table = self.visible(&parts).await?;
+                Json(index::index(&table, wants_ready(&body)?)).into_response()
             }
             Target::Alive => Json(json!({"status": "alive"})).into_response(),
             Target::Live => Json(json!({"live": true})).into_response(),
@@ -119,15 +130,19 @@ impl Shared {
                 Json(json!({"name": name, "version": version, "extensions": index::EXTENSIONS}))
                     .into_response()
             }
-            Target::Models => Json(json!({"models": self.model_names()})).into_response(),
+            Target::Models => {
+                let table = self.visible(&parts).await?;
+                Json(json!({"models": table.model_names()})).into_response()
+            }
             Target::BothModels => {
-                let mut list = index::openai(&self.routes.load());
+                let table = self.visible(&parts).await?;
+                let mut list = index::openai(&table);
                 if let Value::Object(list) = &mut list {
-                    list.insert("models".to_owned(), json!(self.model_names()));
+                    list.insert("models".to_owned(), json!(table.model_names()));
                 }
                 Json(list).into_response()
             }
-            Target::OpenAiModels => Json(index::openai(&self.routes.load())).into_response(),
+            Target::OpenAiModels => Json(index::openai(&*self.visible(&parts).await?)).into_response(),
             Target::ModelReady { name, version } => {
                 let readiness = index::readiness(&self.routes.load(), &name, version)?;
                 match readiness {
@@ -163,7 +178,7 @@ impl Shared {
         let bytes = body::read_into(&self.names, body, limit).await?;
         let name = model_in_body::find(&parts.headers, &bytes, limit)?;
         // What is asked is known only now.
-        self.admit(&parts, &Subject { action: Action::Predict, model: Some(&name), version: None })?;
+        self.admit(&parts, &Subject { action: Action::Predict, model: Some(&name), version: None }).await?;
         let destination = Destination::Model { name, version: None };
         let held = bytes.len();
         self.forward(destination, parts, Body::from(bytes), held, counted).await
@@ -183,6 +198,9 @@ impl Shared {
             return Err(error.into());
         }
         let client = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(client)| *client);
+        if self.access.is_some() {
+            headers::end_credentials(&mut parts.headers);
+        }
         headers::to_pod(&mut parts, client, false);
         let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         let body = Body::new(Limited::new(body, self.options.max_body, self.options.pause));

@@ -138,11 +138,12 @@ impl Target {
     /// What it would do, and to which model.
     pub(crate) fn subject(&self) -> crate::authorize::Subject<'_> {
         let (action, model, version) = match self {
-            Self::Alive | Self::Live | Self::Ready | Self::Server | Self::Any => {
-                (Action::Describe, None, None)
+            Self::Alive | Self::Live | Self::Ready => (Action::Probe, None, None),
+            Self::Server | Self::Any => (Action::Describe, None, None),
+            // The first show what may be seen; of the last it is not known yet what it is about.
+            Self::Models | Self::BothModels | Self::OpenAiModels | Self::Index | Self::InBody => {
+                (Action::Identify, None, None)
             }
-            Self::Models | Self::BothModels | Self::OpenAiModels | Self::Index => (Action::List, None, None),
-            Self::InBody => (Action::Predict, None, None),
             Self::ModelReady { name, version } => (Action::Describe, Some(name.as_str()), *version),
             Self::Traffic { name } => (Action::Describe, Some(name.as_str()), None),
             Self::Upload { name, version } => (Action::Upload, Some(name.as_str()), Some(version.number())),

@@ -129,7 +129,7 @@ async fn a_pool_is_asked_as_long_as_its_pods_have_calls() {
         "answered"
     };
     let pod = Server::start(Router::new().fallback(slow)).await;
-    let mut front = Front::with(options(), &[&pod.address], Some(client), None).await;
+    let mut front = Front::with(options(), &[&pod.address], Some(client), None, None).await;
     front.world.pool("default", Some(0));
     front.publish();
     let shared = &front.gateway.shared;
@@ -180,7 +180,7 @@ async fn a_call_does_not_wait_for_ever_nor_for_what_cannot_come() {
 async fn a_pool_without_pods_is_woken() {
     let (client, mut patches) = api_server();
     let pod = pod().await;
-    let mut front = Front::with(options(), &[], Some(client), None).await;
+    let mut front = Front::with(options(), &[], Some(client), None, None).await;
     front.world.pool("default", Some(0));
     front.publish();
     let call = front.begin(INFER);

@@ -14,7 +14,7 @@ pub(crate) mod packages;
 mod receive;
 mod wait;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -29,9 +29,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use vespid_package::oci::{Reference, RegistryError};
 use vespid_package::{ArchiveLimits, MAX_FILES, PackageError, Store, Verified};
-use vespid_resources::{Model, ModelSpec, ModelVersion, PackageSource};
+use vespid_resources::{Model, ModelSpec, ModelVersion, PackageSource, names};
 use vespid_types::{Error, ErrorCode, ModelName, Version};
 
+use crate::authorize::{Action, Asker, Done};
 use crate::body;
 use crate::cluster::Cluster;
 use crate::error::Failure;
@@ -62,6 +63,8 @@ struct How {
     wait: Option<Duration>,
     /// The pool of a Model that is made.
     pool: Option<String>,
+    /// The tenant that it belongs to.
+    tenant: Option<String>,
 }
 
 impl Uploads {
@@ -129,12 +132,19 @@ impl Uploads {
     }
 
     /// Names a version in its Model.
-    async fn add(&self, name: &ModelName, version: ModelVersion, how: &How) -> Result<(), Error> {
+    async fn add(
+        &self,
+        name: &ModelName,
+        version: ModelVersion,
+        how: &How,
+        may_change: impl Fn(&Model) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let cluster = self.cluster()?;
         for _ in 0..ATTEMPTS {
             let changed = match cluster.model(name.as_str()).await? {
                 None => cluster.create(&made(name, version.clone(), how)).await?,
                 Some(model) => {
+                    may_change(&model)?;
                     let number = number(&version)?;
                     if position(&model, number).is_some() {
                         return Err(PackageError::Exists { name: name.clone(), version: number }.into());
@@ -210,7 +220,10 @@ fn too_busy(name: &ModelName) -> Error {
 fn made(name: &ModelName, version: ModelVersion, how: &How) -> Model {
     let pool = how.pool.clone().unwrap_or_else(|| DEFAULT_POOL.to_owned());
     let spec = ModelSpec { pool, versions: vec![version], shadow: None, replicas: 1, grants: None };
-    Model::new(name.as_str(), spec)
+    let mut model = Model::new(name.as_str(), spec);
+    let label = |tenant: &String| BTreeMap::from([(names::TENANT_LABEL.to_owned(), tenant.clone())]);
+    model.metadata.labels = how.tenant.as_ref().map(label);
+    model
 }
 
 /// The pool of a Model that names none.
@@ -229,13 +242,15 @@ fn number(version: &ModelVersion) -> Result<Version, Error> {
 pub(crate) async fn put(
     shared: &Arc<Shared>,
     parts: &Parts,
+    asker: Asker,
     body: Body,
     name: ModelName,
     version: Version,
 ) -> Result<Response, Failure> {
     let is_source = is_json(&parts.headers);
     let ready = async {
-        let how = How::read(parts.uri.query(), shared.uploads.load_timeout)?;
+        let mut how = How::read(parts.uri.query(), shared.uploads.load_timeout)?;
+        how.tenant = asker.tenant().map(str::to_owned);
         check_name(&name)?;
         if !is_source {
             shared.uploads.store()?;
@@ -260,7 +275,13 @@ pub(crate) async fn put(
     };
     let shared = Arc::clone(shared);
     // It goes on where the client leaves.
-    let taken = tokio::spawn(async move { take(&shared, name, version, arrived, &how).await });
+    let taken = tokio::spawn(async move {
+        let mut digest = None;
+        let taken = take(&shared, &name, version, arrived, &how, &asker, &mut digest).await;
+        let (action, status) = (Action::Upload, StatusCode::CREATED.as_u16());
+        shared.tell(asker, Done::of(action, name.as_str(), version, digest.as_deref(), &taken, status)).await;
+        taken
+    });
     let answer =
         taken.await.unwrap_or_else(|error| Err(Error::internal("a task failed").with_source(error)))?;
     Ok((StatusCode::CREATED, Json(answer)).into_response())
@@ -274,34 +295,36 @@ enum Arrived {
 
 async fn take(
     shared: &Arc<Shared>,
-    name: ModelName,
+    name: &ModelName,
     version: Version,
     arrived: Arrived,
     how: &How,
+    asker: &Asker,
+    digest: &mut Option<String>,
 ) -> Result<index::Entry, Error> {
     let uploads = &shared.uploads;
-    let digest = {
-        let _turn = uploads.turn(&name).await;
-        uploads.check_absent(&name, version).await?;
+    {
+        let _turn = uploads.turn(name).await;
+        uploads.check_absent(name, version).await?;
         let package = match arrived {
             Arrived::Package(package) => uploads.keep(*package).await?,
             Arrived::Named(source) => source,
         };
         let is_kept = package.upload.is_some();
         let pinned = package.oci.as_ref().and_then(|oci| Some(oci.rsplit_once('@')?.1.to_owned()));
-        let digest = package.upload.clone().or(pinned);
+        *digest = package.upload.clone().or(pinned);
         let number = i64::try_from(version.number())
             .map_err(|error| Error::internal("a version is too large").with_source(error))?;
-        let added = uploads.add(&name, ModelVersion { version: number, package, weight: None }, how).await;
+        let version_of = ModelVersion { version: number, package, weight: None };
+        let added = uploads.add(name, version_of, how, |model| shared.admit_change(asker, model)).await;
         if let Err(error) = added {
             // Where it is not sure that nothing was written, the Model may name it by now.
             if is_kept && is_definite(error.code()) {
-                uploads.forget(&name, version).await;
+                uploads.forget(name, version).await;
             }
             return Err(error);
         }
-        digest
-    };
+    }
     tracing::info!(model = %name, %version, "a version has been added");
     let state = |state, reason: &str| index::Entry {
         name: name.to_string(),
@@ -310,12 +333,12 @@ async fn take(
         reason: reason.to_owned(),
     };
     let Some(time) = how.wait else { return Ok(state("LOADING", "")) };
-    match wait::until_loaded(shared, &name, version, digest.as_deref(), time).await? {
+    match wait::until_loaded(shared, name, version, digest.as_deref(), time).await? {
         wait::Loaded::Ready => Ok(state("READY", "")),
         wait::Loaded::Later(why) => Ok(state("LOADING", &why)),
         wait::Loaded::Failed(why) => {
             // Why it does not load is what the client has to know.
-            if let Err(error) = uploads.remove(&name, version).await {
+            if let Err(error) = uploads.remove(name, version).await {
                 tracing::warn!(model = %name, %version, "it does not load, and is left in its Model: {error}");
             }
             let message = format!("model '{name}' version {version} failed to load: {why}");
@@ -336,7 +359,7 @@ impl Uploads {
 
 impl How {
     fn read(query: Option<&str>, load_timeout: Duration) -> Result<Self, Error> {
-        let mut how = Self { wait: Some(load_timeout), pool: None };
+        let mut how = Self { wait: Some(load_timeout), pool: None, tenant: None };
         for (key, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match (&*key, &*value) {
                 ("wait", "true") => {}

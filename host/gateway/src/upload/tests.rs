@@ -145,7 +145,7 @@ struct Setting {
 async fn setting() -> Setting {
     let (server, folder) = (ApiServer::default(), tempfile::tempdir().unwrap());
     let store = Store::open(StoreOptions::folder(folder.path())).await.unwrap();
-    let mut front = Front::with(options(), &[], Some(server.client()), Some(store)).await;
+    let mut front = Front::with(options(), &[], Some(server.client()), Some(store), None).await;
     server.tell(&mut front);
     Setting { server, front, _folder: folder }
 }
@@ -362,7 +362,7 @@ async fn what_is_no_package_leaves_nothing() {
         assert!(error["error"].as_str().unwrap().contains(expected), "{error}");
     }
     assert!(setting.server.model("scaler").is_none() && !setting.is_stored("1").await);
-    let none = Front::with(options(), &[], Some(setting.server.client()), None).await;
+    let none = Front::with(options(), &[], Some(setting.server.client()), None, None).await;
     let refused = none.send(HttpRequest::put("/"), &path("1"), package("scaler", "1", b"g").into()).await;
     assert_eq!(refused.status().as_u16(), 501);
     let body = refused.into_body().collect().await.unwrap().to_bytes();

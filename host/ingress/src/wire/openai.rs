@@ -283,6 +283,7 @@ pub fn error_body(error: &Error, field: Option<&str>) -> Bytes {
         | ErrorCode::PluginFailed
         | ErrorCode::Unavailable
         | ErrorCode::DeadlineExceeded => "server_error",
+        ErrorCode::Unauthenticated => "authentication_error",
         ErrorCode::PermissionDenied => "permission_error",
         _ => "invalid_request_error",
     };

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use vespid_resources::BatchPrediction;
 
 use crate::package::package;
-use crate::pool::tests::golden;
+use crate::pool::tests::{golden, in_order};
 use crate::testing::{Server, Stage, at, condition, events, killed_anywhere};
 
 const NAME: &str = "flowers-batch";
@@ -91,7 +91,7 @@ async fn a_job_becomes_an_indexed_job_like_the_pods_of_its_pool() {
     let mut job = stage.server.get("jobs", NAME).unwrap();
     assert_eq!(at(&job, "metadata.ownerReferences.0.kind"), "BatchPrediction");
     job["metadata"].as_object_mut().unwrap().retain(|field, _| field == "name" || field == "labels");
-    golden("batch-job.yaml", &serde_saphyr::to_string(&job).unwrap());
+    golden("batch-job.yaml", &serde_saphyr::to_string(&in_order(job.clone())).unwrap());
     let config = stage.server.get("configmaps", NAME).unwrap();
     let yaml = config["data"]["job.yaml"].as_str().unwrap().to_owned();
     golden("job.yaml", &yaml);

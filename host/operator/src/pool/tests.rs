@@ -49,6 +49,12 @@ pub(crate) fn golden(file: &str, text: &str) {
     assert_eq!(text, expected, "{file}: BLESS=1 writes it anew");
 }
 
+/// With its keys in order, whatever order serde_json keeps: crates beside this one may ask for another.
+pub(crate) fn in_order(mut value: Value) -> Value {
+    value.sort_all_objects();
+    value
+}
+
 fn children(server: &Server) -> String {
     let all = server.snapshot();
     let children: Vec<Value> = all
@@ -57,7 +63,7 @@ fn children(server: &Server) -> String {
         .map(|(_, mut object)| {
             let metadata = object["metadata"].as_object_mut().unwrap();
             metadata.retain(|field, _| field == "name" || field == "labels");
-            object
+            in_order(object)
         })
         .collect();
     serde_saphyr::to_string_multiple(&children).unwrap()

@@ -5,7 +5,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use vespid_resources::StreamPrediction;
 
-use crate::pool::tests::golden;
+use crate::pool::tests::{golden, in_order};
 use crate::testing::{Server, Stage, at, condition, events, killed_anywhere, options};
 use crate::{OperatorOptions, Peers};
 
@@ -83,7 +83,7 @@ async fn a_stream_becomes_a_deployment_with_what_its_pods_are_told() {
     golden("stream-kafka.yaml", &told(&stage.server));
     let mut deployment = stage.server.get("deployments", NAME).unwrap();
     deployment["metadata"].as_object_mut().unwrap().retain(|field, _| field == "name" || field == "labels");
-    golden("stream-deployment.yaml", &serde_saphyr::to_string(&deployment).unwrap());
+    golden("stream-deployment.yaml", &serde_saphyr::to_string(&in_order(deployment.clone())).unwrap());
 }
 
 #[tokio::test]

@@ -1,0 +1,190 @@
+//! Why a request goes no further.
+//!
+//! Contract: what is displayed is for the client, and tells it what it can mend and nothing that helps who guesses: of tokens, keys and
+//! certificates that are not good here all say the same. [`Denied::reason`] is for the log, the audit and the counters.
+
+use vespid_types::{Error, ErrorCode};
+
+/// Why a request goes no further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It has no credentials.
+    #[error("credentials are missing: send Authorization: Bearer with a token or an API key")]
+    Missing,
+    /// Its credentials cannot be read, for this reason.
+    #[error("the credentials are malformed: {0}")]
+    Malformed(&'static str),
+    /// The token's time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// The token's time has not begun.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// The token is of nobody who is trusted here.
+    #[error("the token is not valid here")]
+    WrongIssuer,
+    /// The token is for somebody else.
+    #[error("the token is not valid here")]
+    WrongAudience,
+    /// The provider has no key by the name in the token.
+    #[error("the token is not valid here")]
+    UnknownKey,
+    /// The signature is not the key's.
+    #[error("the token is not valid here")]
+    BadSignature,
+    /// The token is signed in a way that is not taken here, or that does not go with the key.
+    #[error("the token is not valid here")]
+    AlgorithmNotAllowed,
+    /// Nobody has this API key.
+    #[error("the API key is not valid")]
+    UnknownApiKey,
+    /// The API key's time is over.
+    #[error("the API key is not valid")]
+    ExpiredApiKey,
+    /// The certificate is nobody's here.
+    #[error("the certificate is not valid here")]
+    UnknownCertificate,
+    /// Whose token it is cannot be found out now.
+    #[error("the token cannot be checked now; try again later")]
+    ProviderUnavailable,
+    /// Whoever asks may not do this.
+    #[error("you may not {0}")]
+    Forbidden(String),
+}
+
+/// What kind of refusal it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is not known who asks: 401, `UNAUTHENTICATED`.
+    Unauthenticated,
+    /// It is known, and they may not: 403, `PERMISSION_DENIED`.
+    Forbidden,
+    /// It cannot be found out now: 503, `UNAVAILABLE`.
+    Unavailable,
+}
+
+impl Status {
+    /// The status of HTTP.
+    #[must_use]
+    pub const fn http(self) -> u16 {
+        match self {
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::Unavailable => 503,
+        }
+    }
+}
+
+impl Denied {
+    /// What kind of refusal it is.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Forbidden(_) => Status::Forbidden,
+            Self::ProviderUnavailable => Status::Unavailable,
+            Self::Missing
+            | Self::Malformed(_)
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::WrongIssuer
+            | Self::WrongAudience
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::AlgorithmNotAllowed
+            | Self::UnknownApiKey
+            | Self::ExpiredApiKey
+            | Self::UnknownCertificate => Status::Unauthenticated,
+        }
+    }
+
+    /// The reason in a word, for the log, the audit and the counters.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed(_) => "malformed",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::WrongAudience => "wrong_audience",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::UnknownApiKey => "unknown_api_key",
+            Self::ExpiredApiKey => "expired_api_key",
+            Self::UnknownCertificate => "unknown_certificate",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::Forbidden(_) => "forbidden",
+        }
+    }
+
+    /// The header `WWW-Authenticate` that goes with a 401 (RFC 6750, section 3): without an error where nothing was sent.
+    #[must_use]
+    pub fn www_authenticate(&self) -> Option<String> {
+        match (self.status(), self) {
+            (Status::Unauthenticated, Self::Missing) => Some("Bearer realm=\"vespid\"".to_owned()),
+            // Each text is ours, and has neither a quote nor a backslash.
+            (Status::Unauthenticated, _) => Some(format!(
+                "Bearer realm=\"vespid\", error=\"invalid_token\", error_description=\"{self}\""
+            )),
+            (Status::Forbidden | Status::Unavailable, _) => None,
+        }
+    }
+}
+
+/// [`Denied::www_authenticate`] of a failure that one was turned into.
+#[must_use]
+pub fn www_authenticate(error: &Error) -> Option<String> {
+    std::error::Error::source(error)?.downcast_ref::<Denied>()?.www_authenticate()
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        let code = match denied.status() {
+            Status::Unauthenticated => ErrorCode::Unauthenticated,
+            Status::Forbidden => ErrorCode::PermissionDenied,
+            Status::Unavailable => ErrorCode::Unavailable,
+        };
+        Self::new(code, denied.to_string()).with_source(denied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_for_the_log_alone() {
+        let texts = [
+            Denied::WrongIssuer,
+            Denied::WrongAudience,
+            Denied::UnknownKey,
+            Denied::BadSignature,
+            Denied::AlgorithmNotAllowed,
+        ];
+        assert!(texts.iter().all(|denied| denied.to_string() == "the token is not valid here"));
+        assert_eq!(Denied::UnknownApiKey.to_string(), Denied::ExpiredApiKey.to_string());
+    }
+
+    #[test]
+    fn a_challenge_names_an_error_where_something_was_sent() {
+        let challenge = |denied: Denied| denied.www_authenticate();
+        assert_eq!(challenge(Denied::Missing).unwrap(), "Bearer realm=\"vespid\"");
+        assert_eq!(
+            challenge(Denied::Expired).unwrap(),
+            "Bearer realm=\"vespid\", error=\"invalid_token\", error_description=\"the token has expired\""
+        );
+        assert_eq!(challenge(Denied::Forbidden("do this".to_owned())), None);
+        assert_eq!(challenge(Denied::ProviderUnavailable), None);
+    }
+
+    #[test]
+    fn each_has_its_code() {
+        let code = |denied: Denied| (denied.status().http(), Error::from(denied).code());
+        assert_eq!(code(Denied::Missing), (401, ErrorCode::Unauthenticated));
+        assert_eq!(www_authenticate(&Error::from(Denied::Missing)), Denied::Missing.www_authenticate());
+        assert_eq!(www_authenticate(&Error::internal("x")), None);
+        assert_eq!(code(Denied::Forbidden(String::new())), (403, ErrorCode::PermissionDenied));
+        assert_eq!(code(Denied::ProviderUnavailable), (503, ErrorCode::Unavailable));
+    }
+}
