@@ -11,13 +11,16 @@
 )]
 
 pub mod archive;
+pub mod attacks;
 pub mod built;
 pub mod chart;
 pub mod cli;
 pub mod http;
 pub mod kubernetes;
 pub mod load;
+pub mod neighbour;
 pub mod oip;
+pub mod onnx;
 pub mod random;
 pub mod registry;
 pub mod s3;

@@ -32,6 +32,8 @@ pub(crate) enum Bench {
     Stream,
     /// The gateway beside a host alone and beside nginx.
     Gateway,
+    /// What a model beside others that mean harm notices of them; writes docs/hostile.md.
+    Hostile,
     /// A graphics processor beside the processor: put together here, run on a machine that has one.
     Gpu,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Bench {
             Self::Batch => "batch",
             Self::Stream => "stream",
             Self::Gateway => "gateway",
+            Self::Hostile => "hostile",
             Self::Gpu => "gpu",
         })
     }
@@ -80,6 +83,17 @@ pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> R
         .env("VESPID_NGINX_BIN", setup::registry::nginx(cx))
         .env("VESPID_KUBERNETES_BIN", setup::kubernetes::programs(cx));
     ui::run_inherited(bench)
+}
+
+/// The table that the bench `hostile` writes.
+const HOSTILE: &str = "docs/hostile.md";
+
+/// Runs the bench `hostile`, which writes its table anew unless only some of it is measured.
+pub(crate) fn hostile(cx: &Context, mut arguments: Vec<OsString>) -> Result<()> {
+    if arguments.is_empty() {
+        arguments = vec!["--table".into(), cx.root().join(HOSTILE).into()];
+    }
+    with_server(cx, "hostile", &arguments)
 }
 
 /// What runs the bundle. It stands beside what it runs.

@@ -55,7 +55,8 @@ pub(crate) struct Module {
 impl Module {
     /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
     pub(crate) fn compile(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
-        let module = wasmtime::Module::from_binary(&engine.wasmtime, code)
+        let module = engine
+            .compile::<wasmtime::Module>(code)
             .map_err(|error| EngineError::invalid("module", &error))?;
         check(&module)?;
         let pre = engine

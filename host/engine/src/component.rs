@@ -332,7 +332,8 @@ impl Component {
 impl Linked {
     /// Compiles `code` (or takes what was compiled from the cache), and checks its imports and exports. Blocks.
     pub(crate) fn new(engine: &Engine, code: &[u8]) -> Result<Self, EngineError> {
-        let component = wasmtime::component::Component::from_binary(&engine.wasmtime, code)
+        let component = engine
+            .compile::<wasmtime::component::Component>(code)
             .map_err(|error| EngineError::invalid("component", &error))?;
         let http = check_imports(engine, &component)?;
         let pre = engine

@@ -1,12 +1,17 @@
 //! Between the bindings' types and the core's. Tensors move by handle; names and parameters are copied.
 
-use vespid_types::{Datatype, ErrorCode, Extent, NamedTensor, Parameter, Sequence, Signature, TensorSpec};
+use vespid_types::{
+    Datatype, ErrorCode, Extent, NamedTensor, Parameter, Sequence, Signature, TensorSpec, clipped,
+};
 
 use crate::bindings::vespid::model::tensors::{Datatype as WitDatatype, NamedTensor as WitNamedTensor};
 use crate::bindings::vespid::model::types as guest;
 use crate::error::EngineError;
 use crate::host::HostState;
 use crate::plugin::{Answer, Call};
+
+/// Bytes of a plugin's error that are kept, as of a line of its log.
+const MAX_MESSAGE: usize = 4096;
 
 pub(crate) fn request(state: &mut HostState, call: Call) -> Result<guest::Request, EngineError> {
     let Call { id, inputs, outputs, parameters, sequence, .. } = call;
@@ -81,12 +86,14 @@ pub(crate) fn plugin_error(error: guest::Error, was_refused: bool) -> EngineErro
         guest::ErrorCode::Internal => ErrorCode::PluginFailed,
     };
     let refused = was_refused && code == ErrorCode::Unavailable;
-    EngineError::Answered { code, message: error.message, refused }
+    EngineError::Answered { code, message: clipped(error.message, MAX_MESSAGE), refused }
 }
 
 pub(crate) fn signature(described: guest::Signature) -> Result<Signature, EngineError> {
     let specs = |specs: Vec<guest::TensorSpec>| specs.into_iter().map(tensor_spec).collect::<Result<_, _>>();
-    Ok(Signature { inputs: specs(described.inputs)?, outputs: specs(described.outputs)? })
+    let signature = Signature { inputs: specs(described.inputs)?, outputs: specs(described.outputs)? };
+    signature.check_size().map_err(|reason| EngineError::BadAnswer { reason })?;
+    Ok(signature)
 }
 
 fn tensor_spec(spec: guest::TensorSpec) -> Result<TensorSpec, EngineError> {

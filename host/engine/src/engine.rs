@@ -1,7 +1,6 @@
 //! The wasmtime engine that all plugins of a process share.
 //!
-//! Contract: one pooling allocator with room for `max_instances` calls, compiled code cached on disk by wasmtime (keyed
-//! by the plugin's bytes and the engine's own settings), an epoch that ticks so that no guest holds a thread for
+//! Contract: one pooling allocator with room for `max_instances` calls, compiled code [kept on disk](crate::code_cache), an epoch that ticks so that no guest holds a thread for
 //! longer than [`TICK`]. Cost: the allocator reserves address space (4 GiB for each memory), not memory.
 
 use std::cmp::Reverse;
@@ -11,17 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_types::{Deadline, Stage, Timeline};
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
-    Result as WasmResult,
-};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result as WasmResult};
 
 use crate::bindings;
+use crate::code_cache::{CodeCache, Compiled};
 use crate::command::{self, CommandState};
 use crate::error::EngineError;
 use crate::host::{HostState, reads};
@@ -63,6 +61,9 @@ pub struct Engine {
     held: Arc<Semaphore>,
     /// Those that keep instances, to be asked for one when there is no room.
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
+    /// What compiles.
+    compiler: Arc<ThreadPool>,
+    code_cache: Arc<CodeCache>,
     /// Calls that look for room or wait for it.
     waiting: Arc<AtomicUsize>,
     /// Places for requests that plugins make over HTTP.
@@ -81,7 +82,7 @@ impl Engine {
     }
 
     fn build(options: &EngineOptions) -> WasmResult<Self> {
-        let wasmtime = wasmtime::Engine::new(&wasmtime_config(options)?)?;
+        let wasmtime = wasmtime::Engine::new(&wasmtime_config(options))?;
         let mut linker = Linker::new(&wasmtime);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         bindings::EveryPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut HostState| state)?;
@@ -98,10 +99,18 @@ impl Engine {
             own: Arc::new(Semaphore::new(OWN as usize)),
             held: Arc::new(Semaphore::new(most_held(options.max_instances) as usize)),
             pools: Arc::default(),
+            compiler: Arc::new(compiler()?),
+            code_cache: Arc::new(CodeCache::open(&options.code_cache)?),
             waiting: Arc::default(),
             requests: Arc::new(Semaphore::new(MAX_OPEN_OF_ALL)),
             tls: Arc::default(),
         })
+    }
+
+    /// Compiles code, or takes what was compiled from the folder: with less claim to the processor than calls have, for a
+    /// large upload must not hold them up. Blocks.
+    pub(crate) fn compile<T: Compiled + Send>(&self, code: &[u8]) -> WasmResult<T> {
+        self.code_cache.get(&self.wasmtime, &self.compiler, code)
     }
 
     /// Places for requests that plugins make over HTTP.
@@ -226,7 +235,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
+fn wasmtime_config(options: &EngineOptions) -> Config {
     let instances = options.max_instances.saturating_add(OWN);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
@@ -250,17 +259,29 @@ fn wasmtime_config(options: &EngineOptions) -> WasmResult<Config> {
         // rather than unmapped to fault in again at the next call.
         pool.linear_memory_keep_resident(1 << 20).table_keep_resident(1 << 20).pagemap_scan(Enabled::Yes);
     }
-    let mut cache = CacheConfig::new();
-    cache.with_directory(&options.code_cache);
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .cache(Some(Cache::new(cache)?))
         .epoch_interruption(true)
         // Plugins export synchronous functions; without it a store needs no tables of concurrent tasks.
         .concurrency_support(false)
         .wasm_backtrace_max_frames(NonZero::new(16));
-    Ok(config)
+    config
+}
+
+/// How much less than others the threads that compile get of the processor where there is not enough of it.
+const NICE: i32 = 5;
+
+/// Threads that compile. wasmtime shares a component's functions out among those of the pool that it is called from.
+fn compiler() -> WasmResult<ThreadPool> {
+    let modest = |_| {
+        // Of this thread alone, as Linux has it. Where that is refused it compiles all the same.
+        let _ = rustix::process::setpriority_process(None, NICE);
+    };
+    Ok(ThreadPoolBuilder::new()
+        .thread_name(|number| format!("compiler-{number}"))
+        .start_handler(modest)
+        .build()?)
 }
 
 fn start_epoch(engine: &wasmtime::Engine) -> WasmResult<()> {

@@ -7,6 +7,7 @@
 //! purpose: packages, versions and admission (`serving`).
 
 mod bindings;
+mod code_cache;
 mod command;
 mod component;
 mod convert;

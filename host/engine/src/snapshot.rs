@@ -57,7 +57,8 @@ impl Component {
         deadline: Deadline,
     ) -> Result<(Store<HostState>, Instance, OwnedSemaphorePermit), EngineError> {
         let engine = self.engine();
-        let component = wasmtime::component::Component::from_binary(&engine.wasmtime, instrumented)
+        let component = engine
+            .compile::<wasmtime::component::Component>(instrumented)
             .map_err(|error| refused(&error))?;
         let room = engine.admit_own(deadline).await?;
         let mut store = self.store(CallState::own(deadline));

@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use bytes::Bytes;
 use vespid_types::{BackendName, Device, Encoding, NamedTensor, Provider, Signature};
 
+use crate::growth::Growth;
 use crate::{LaneOptions, NnError};
 
 /// A graph to be loaded.
@@ -59,6 +60,8 @@ pub struct LoadedSessions {
     pub signature: Signature,
     /// Whether several calls can be one run.
     pub batching: Batching,
+    /// Inputs whose values are the extents of what the graph makes.
+    pub growth: Growth,
     /// Where it runs.
     pub device: Device,
     /// The bytes of memory that it takes up, as near as the library can tell.

@@ -149,6 +149,20 @@ pub enum NnError {
         /// Its shape.
         shape: String,
     },
+    /// A tensor that the graph makes would have more elements than any machine serves.
+    #[error(
+        "{what} asks {operator} for {elements} elements: more than the memory is there for; at most {limit} are made"
+    )]
+    Growth {
+        /// The input, or the constant, that has the extents.
+        what: String,
+        /// The operator.
+        operator: String,
+        /// The elements that it asks for.
+        elements: u64,
+        /// How many it may be.
+        limit: u64,
+    },
     /// The file is not a graph that the backend can run.
     #[error("failed to load: {message}")]
     Load {
@@ -231,6 +245,7 @@ impl NnError {
             | Self::CannotBatch { .. }
             | Self::PreferredRows { .. }
             | Self::EmptyTooWide { .. }
+            | Self::Growth { .. }
             | Self::Load { .. }
             | Self::Signature(_)
             | Self::Run { .. } => ErrorCode::InvalidArgument,

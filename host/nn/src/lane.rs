@@ -19,6 +19,7 @@ use vespid_types::{Deadline, NamedTensor, Priority, Signature, Stage, Timeline};
 
 use crate::backend::{Batching, Session, panic_message};
 use crate::batch;
+use crate::growth::Growth;
 use crate::queue::{Entry, Policy, PushError, Queue};
 use crate::runs::{RunTimes, Runs};
 use crate::{LoadedSessions, NnError};
@@ -96,6 +97,7 @@ pub struct LaneHandle {
 struct Lane {
     shared: Arc<Shared>,
     signature: Signature,
+    growth: Growth,
     max_rows: u64,
     memory: u64,
 }
@@ -117,7 +119,7 @@ impl Drop for Lane {
 impl LaneHandle {
     /// Starts a thread for each session.
     pub(crate) fn start(name: &str, loaded: LoadedSessions, options: LaneOptions) -> Result<Self, NnError> {
-        let LoadedSessions { signature, batching, sessions, memory, .. } = loaded;
+        let LoadedSessions { signature, batching, growth, sessions, memory, .. } = loaded;
         let policy = policy(options, &batching)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_limit, policy),
@@ -126,7 +128,7 @@ impl LaneHandle {
         });
         // Made first: where a thread cannot be started, its drop ends those that were.
         let max_rows = policy.max_rows;
-        let lane = Arc::new(Lane { shared: Arc::clone(&shared), signature, max_rows, memory });
+        let lane = Arc::new(Lane { shared: Arc::clone(&shared), signature, growth, max_rows, memory });
         for session in sessions {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -195,9 +197,10 @@ impl LaneHandle {
         priority: Priority,
         timeline: &Arc<Timeline>,
     ) -> Result<oneshot::Receiver<Answer>, NnError> {
-        let Lane { shared, signature, .. } = &*self.lane;
+        let Lane { shared, signature, growth, .. } = &*self.lane;
         signature.check_inputs(&inputs)?;
         inputs.iter().try_for_each(check_empty)?;
+        growth.check(&inputs)?;
         let place = |input: &NamedTensor| signature.inputs.iter().position(|spec| spec.name == input.name);
         inputs.sort_by_key(place);
         let rows = if shared.batching.load(Ordering::Relaxed) { batch::rows(&inputs) } else { None };

@@ -11,6 +11,7 @@ mod backends;
 mod batch;
 pub mod embedded;
 mod error;
+mod growth;
 mod lane;
 mod onnx;
 pub mod onnxruntime;
@@ -28,6 +29,7 @@ use vespid_types::{BackendName, Device};
 pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worker, panic_message};
 pub use backends::Backends;
 pub use error::NnError;
+pub use growth::Growth;
 pub use lane::{DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, LaneUsage};
 pub use runs::RunTimes;
 
@@ -118,6 +120,7 @@ impl LoadedGraph {
             let message = format!("the backend failed while reading it: {}", backend::panic_message(&*panic));
             Err(NnError::Load { message })
         })?;
+        loaded.signature.check_size().map_err(|message| NnError::Load { message })?;
         let device = loaded.device;
         let lane = LaneHandle::start(&name, loaded, options)?;
         Ok(Self { lane, backend: backend.name(), device })

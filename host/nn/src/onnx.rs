@@ -4,6 +4,8 @@
 //! that are initializers with a default are left out. Symbolic and missing dimensions become -1. A file that keeps
 //! tensors outside of itself is refused: it would make a library read whatever file it names.
 
+use std::collections::HashSet;
+
 use rten_onnx::onnx::{
     AttributeProto, DataLocation, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
@@ -12,6 +14,7 @@ use vespid_types::{BackendName, Datatype, Encoding, Extent, Signature, TensorSpe
 
 use crate::NnError;
 use crate::backend::Batching;
+use crate::growth::{self, Growth};
 use crate::protobuf::{Bounded, check_end};
 
 /// Branches in loops in branches: more than any exporter writes, and few enough for what loads them to recurse.
@@ -24,6 +27,8 @@ pub(crate) struct Described {
     pub(crate) batching: Batching,
     /// The output of a `Resize` by cubic interpolation, which a library may take for another one.
     pub(crate) cubic: Option<String>,
+    /// Inputs whose values are the extents of what the graph makes.
+    pub(crate) growth: Growth,
 }
 
 /// Refuses, for a backend that reads ONNX, what is not.
@@ -60,13 +65,18 @@ pub(crate) fn describe(file: &[u8]) -> Result<Described, NnError> {
             ),
         });
     }
-    let has_default = |name: &Option<String>| graph.initializer.iter().any(|constant| constant.name == *name);
-    let inputs: Vec<_> = graph.input.iter().filter(|input| !has_default(&input.name)).collect();
+    let defaults: HashSet<&Option<String>> =
+        graph.initializer.iter().map(|constant| &constant.name).collect();
+    let inputs: Vec<_> = graph.input.iter().filter(|input| !defaults.contains(&input.name)).collect();
     let specs = inputs.iter().map(|input| tensor_spec(input)).collect::<Result<_, _>>()?;
     let outputs = graph.output.iter().map(tensor_spec).collect::<Result<_, _>>()?;
+    let signature = Signature { inputs: specs, outputs };
+    // Before anything looks each of them up among the others.
+    signature.check_size().map_err(|message| NnError::Load { message })?;
+    let growth = growth::of(&graph)?;
     let batching = batching(inputs.into_iter().chain(&graph.output));
     let cubic = cubic(&graph).map(str::to_owned);
-    Ok(Described { signature: Signature { inputs: specs, outputs }, batching, cubic })
+    Ok(Described { signature, batching, cubic, growth })
 }
 
 /// Whether several calls can be one run, as the first dimensions tell. A name such as `batch` says that rows are

@@ -127,10 +127,25 @@ pub struct Error {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
+/// Bytes of a message that are kept: names and texts that a client or a guest chose may be in it, and it goes into the answer and
+/// into the log.
+const MAX_MESSAGE: usize = 16 << 10;
+
+/// A text for people that is no longer than `limit` bytes and an ellipsis.
+#[must_use]
+pub fn clipped(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push_str("...");
+        text.shrink_to_fit();
+    }
+    text
+}
+
 impl Error {
     /// A failure of kind `code`; `message` is shown to the caller.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), is_refused: false, source: None }
+        Self { code, message: clipped(message.into(), MAX_MESSAGE), is_refused: false, source: None }
     }
 
     /// Shorthand for [`ErrorCode::Unavailable`] where this server refuses the request at its door, for it is full or ends: another
@@ -210,5 +225,13 @@ mod tests {
         let refused = Error::refused("full").context("graph 'a'").with_source(Error::internal("x"));
         assert_eq!((refused.is_refused(), refused.code()), (true, ErrorCode::Unavailable));
         assert!(!Error::new(ErrorCode::Unavailable, "not ready").is_refused());
+    }
+
+    #[test]
+    fn a_message_is_no_longer_than_people_read() {
+        let long = Error::invalid("ä".repeat(MAX_MESSAGE));
+        assert!(long.message().len() <= MAX_MESSAGE + 3 && long.message().ends_with("ä..."));
+        assert_eq!(Error::invalid("short").message(), "short");
+        assert_eq!(clipped("äö".to_owned(), 3), "ä...");
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Datatype, NamedTensor, Tensor};
+use crate::tensor::MAX_RANK;
+use crate::{Datatype, NamedTensor, Tensor, clipped};
 
 /// One dimension of a [`TensorSpec`]: written as the number, or as -1 where any extent is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +173,38 @@ pub enum SignatureError {
     },
 }
 
+/// Inputs that a model has at most, and outputs: each request is held against them.
+const MAX_TENSORS: usize = 1024;
+
+/// Bytes of the name of one.
+const MAX_NAME: usize = 1024;
+
 impl Signature {
+    /// Checks that it is no larger than makes sense: a package's author writes it, and it goes into answers and errors.
+    ///
+    /// # Errors
+    /// What is too large.
+    pub fn check_size(&self) -> Result<(), String> {
+        for (what, specs) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
+            if specs.len() > MAX_TENSORS {
+                return Err(format!("it has {} {what}; a model has at most {MAX_TENSORS}", specs.len()));
+            }
+        }
+        for TensorSpec { name, shape, .. } in self.inputs.iter().chain(&self.outputs) {
+            if name.len() > MAX_NAME {
+                let name = clipped(name.clone(), 60);
+                return Err(format!("the name '{name}' is longer than {MAX_NAME} bytes"));
+            }
+            if shape.len() > MAX_RANK {
+                return Err(format!(
+                    "'{name}' has {} dimensions; a tensor has at most {MAX_RANK}",
+                    shape.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The input of that name.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<&TensorSpec> {
@@ -272,5 +304,15 @@ mod tests {
             check(&[tensor("a", &[2])]).unwrap_err(),
             "'a' has shape [2]; the model expects [-1, 2] (-1 stands for any extent)"
         );
+    }
+
+    #[test]
+    fn a_signature_is_no_larger_than_makes_sense() {
+        let of = |inputs: Vec<TensorSpec>| Signature { inputs, outputs: vec![] }.check_size();
+        assert_eq!(of(vec![spec("x", false); MAX_TENSORS]), Ok(()));
+        assert!(of(vec![spec("x", false); MAX_TENSORS + 1]).unwrap_err().contains("1025 inputs"));
+        assert!(of(vec![spec(&"x".repeat(MAX_NAME + 1), false)]).unwrap_err().contains("longer than 1024"));
+        let long = TensorSpec { shape: vec![Extent::Any; MAX_RANK + 1], ..spec("x", false) };
+        assert!(of(vec![long]).unwrap_err().contains("65 dimensions"));
     }
 }

@@ -53,9 +53,19 @@ impl fmt::Display for Shape {
     }
 }
 
+/// Dimensions of a tensor at most: as many as numpy has. Whoever holds a tensor holds its shape, which would else be as long as a
+/// guest likes.
+pub const MAX_RANK: usize = 64;
+
 /// Why bytes are not a tensor of some datatype and shape.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TensorError {
+    /// The shape is longer than any that makes sense.
+    #[error("a shape of {rank} dimensions; a tensor has at most {MAX_RANK}")]
+    TooManyDimensions {
+        /// The number of dimensions.
+        rank: usize,
+    },
     /// The shape names more elements than can be addressed.
     #[error("shape {shape} has more elements than can be addressed")]
     TooManyElements {
@@ -117,6 +127,9 @@ impl Tensor {
     /// # Errors
     /// A [`TensorError`] where the data does not fit.
     pub fn new(datatype: Datatype, shape: Shape, data: Bytes) -> Result<Self, TensorError> {
+        if shape.len() > MAX_RANK {
+            return Err(TensorError::TooManyDimensions { rank: shape.len() });
+        }
         let Some(elements) = shape.elements() else {
             return Err(TensorError::TooManyElements { shape });
         };
@@ -298,5 +311,12 @@ mod tests {
     fn bools_are_zero_or_one() {
         let error = Tensor::new(Datatype::Bool, shape(&[2]), Bytes::from_static(&[1, 2])).unwrap_err();
         assert_eq!(error, TensorError::Bool { index: 1, value: 2 });
+    }
+
+    #[test]
+    fn a_shape_is_no_longer_than_makes_sense() {
+        let of = |rank: usize| Tensor::new(Datatype::Uint8, Shape::from(&vec![1; rank][..]), vec![0].into());
+        assert!(of(MAX_RANK).is_ok());
+        assert_eq!(of(MAX_RANK + 1).unwrap_err(), TensorError::TooManyDimensions { rank: 65 });
     }
 }

@@ -1,71 +1,162 @@
 //! Plugins that mean harm: each costs its own call alone.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use vespid_tests::archive::Archive;
-use vespid_tests::oip::{assert_setosa, flower, kind, output};
-use vespid_tests::server::Server;
-use vespid_tests::wait;
+use vespid_tests::attacks::calls::{self, MEMORY};
+use vespid_tests::attacks::{Attack, GROUPS, places};
+use vespid_tests::neighbour::{self, asked_during};
+use vespid_tests::oip::{assert_setosa, flower, kind, output, request};
+use vespid_tests::server::{Home, Server};
+use vespid_tests::{built, wait};
 
-/// The memory limit that the hostile packages have.
-const MEMORY: &str = "memory limit of 16.0 MiB";
+/// How often the neighbour is asked meanwhile.
+const PACE: Duration = Duration::from_millis(20);
 
-/// The plugin, what it is told, and the status and a part of the text that come of it.
-const CASES: [(&str, i32, u16, &str); 21] = [
-    ("trap", 0, 500, "the plugin trapped: it reached unreachable code"),
-    ("trap", 1, 500, "the plugin trapped: it reached unreachable code"),
-    ("recurse", 0, 500, "the plugin trapped: it recursed too deeply"),
-    ("loop", 0, 504, "the plugin did not answer before the deadline"),
-    ("allocate", 0, 500, MEMORY),
-    ("hoard", 1 << 20, 500, MEMORY),
-    ("hoard", 1 << 10, 500, MEMORY),
-    ("hoard", i32::MAX, 500, MEMORY),
-    ("hoard", -1, 500, "the plugin trapped"),
-    ("hoard", -2, 500, MEMORY),
-    ("wrong-output", 0, 500, "output 'answer' has shape [2, 2]; the model expects [-1]"),
-    ("wrong-output", 1, 500, "output 'answer' has datatype FP32; the model expects INT32"),
-    ("wrong-output", 2, 500, "output 'reply' is not in its signature"),
-    ("wrong-output", 3, 500, "output 'answer' is missing"),
-    ("wrong-output", 4, 500, "output 'answer' is given twice"),
-    ("error", 0, 400, "InvalidArgument, as the caller asked"),
-    ("error", 1, 404, "NotFound, as the caller asked"),
-    ("error", 2, 501, "Unsupported, as the caller asked"),
-    ("error", 3, 503, "Unavailable, as the caller asked"),
-    ("error", 4, 504, "DeadlineExceeded, as the caller asked"),
-    ("error", 5, 500, "Internal, as the caller asked"),
-];
+/// Has each attack of a group done, twice over where that says more, beside a neighbour that is asked all the while.
+fn hold(attacks: &[Attack], rounds: usize) {
+    let server = Server::configured(&["--onnxruntime", &built::onnxruntime()], &[]);
+    neighbour::move_in(&server);
+    let (faults, noticed) = asked_during(&server, PACE, || {
+        let mut faults = Vec::new();
+        for round in 0..rounds {
+            for attack in attacks {
+                println!("round {round}: {}", attack.name);
+                let began = Instant::now();
+                attack.prepare(&server);
+                let answer = attack.strike(&server);
+                faults.extend(attack.fault(&answer));
+                assert_eq!(answer.header("retry-after").is_some(), answer.status == 503, "{answer}");
+                neighbour::check(&server);
+                println!("    took {:?}", began.elapsed());
+            }
+        }
+        faults
+    });
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(noticed.wrong.is_empty(), "of {} answers: {:?}", noticed.times.len(), noticed.wrong);
+    // Plugins panic too, and their lines are in the log; those of the server name its thread.
+    assert!(!server.log().contains("thread '"), "{}", server.log());
+    server.stop();
+}
 
-const MODELS: [&str; 7] = ["trap", "recurse", "loop", "allocate", "hoard", "wrong-output", "error"];
+fn hold_group(name: &str, rounds: usize) {
+    let (_, attacks) = GROUPS.into_iter().find(|(group, _)| *group == name).unwrap();
+    hold(&attacks(), rounds);
+}
+
+#[test]
+fn a_hostile_plugin_costs_its_own_call_alone() {
+    hold_group("calls", 2);
+}
+
+#[test]
+fn a_trap_and_a_wrong_pointer_in_any_place_cost_one_call_or_upload() {
+    hold_group("places", 1);
+}
+
+#[test]
+fn handles_that_are_not_the_guest_s_end_its_call() {
+    hold_group("handles", 1);
+}
+
+#[test]
+fn what_a_plugin_may_have_held_for_it_is_limited() {
+    hold_group("greedy", 1);
+}
+
+#[test]
+fn wasi_nn_refuses_what_does_not_fit() {
+    hold_group("wasi-nn", 1);
+}
+
+#[test]
+fn wasi_shows_nothing_that_was_not_granted() {
+    hold_group("WASI", 1);
+}
+
+#[test]
+fn what_is_no_component_or_too_much_of_one_is_refused_or_served() {
+    hold_group("uploads", 1);
+}
+
+/// Two uploads at once, each for the half minute in which a plugin may describe itself.
+#[test]
+fn a_plugin_that_never_says_what_it_is_is_refused_in_the_end() {
+    let server = Server::configured(&[], &[]);
+    neighbour::move_in(&server);
+    let (answers, noticed) = asked_during(&server, PACE, || {
+        thread::scope(|scope| {
+            let attacks = places::endless();
+            let strikes: Vec<_> = attacks
+                .into_iter()
+                .map(|attack| {
+                    let server = &server;
+                    scope.spawn(move || attack.fault(&attack.strike(server)))
+                })
+                .collect();
+            strikes.into_iter().filter_map(|strike| strike.join().unwrap()).collect::<Vec<_>>()
+        })
+    });
+    assert!(answers.is_empty(), "{}", answers.join("\n"));
+    assert!(noticed.wrong.is_empty(), "of {} answers: {:?}", noticed.times.len(), noticed.wrong);
+    server.stop();
+}
+
+/// Compiled code of another plugin, damaged code, and none, each in the place of each.
+#[test]
+fn what_is_planted_in_the_code_cache_is_made_anew() {
+    let home = Home::default();
+    let models = ["empty", "error", "iris"];
+    let server = home.start();
+    models.iter().for_each(|model| server.push(model));
+    server.stop();
+    let entries: Vec<_> =
+        fs::read_dir(home.store().join("code-cache")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(entries.len(), models.len());
+    let good: Vec<_> = entries.iter().map(|entry| fs::read(entry).unwrap()).collect();
+    let flipped = |content: &Vec<u8>| content.iter().map(|byte| byte ^ 1).collect();
+    let plants: [&dyn Fn(usize) -> Vec<u8>; 4] = [
+        &|place| good[(place + 1) % good.len()].clone(),
+        &|place| [&good[place][..good[place].len() - 1], &[0xff]].concat(),
+        &|place| flipped(&good[place]),
+        &|place| good[place][32..].to_vec(),
+    ];
+    for plant in plants {
+        entries.iter().enumerate().for_each(|(place, entry)| fs::write(entry, plant(place)).unwrap());
+        let server = home.start();
+        neighbour::check(&server);
+        server.infer("error", &kind(2)).assert_error(501, "Unsupported, as the caller asked");
+        let answer = server.infer("empty", &request("input", "FP32", &[1], vec![2.5]));
+        assert_eq!(output(&answer, "output")["data"], json!([2.5]));
+        server.stop();
+        assert!(entries.iter().zip(&good).all(|(entry, good)| fs::read(entry).unwrap() == *good));
+    }
+}
+
+#[test]
+fn graphs_that_mean_harm_are_refused_or_fail_alone() {
+    hold_group("graphs", 1);
+}
 
 /// A server with these models, of which `loop` alone keeps its time limit of 500 ms: what the others come to must not
 /// depend on how busy the machine is.
 fn serving(models: &[&str]) -> Server {
     let server = Server::with(&["iris"]);
     for model in models {
-        let package = Archive::built(model);
-        let package = if *model == "loop" { package } else { package.manifest("500ms", "60s") };
-        assert_eq!(server.upload(model, "1", &package.to_tar()).status, 201);
+        assert_eq!(server.upload(model, "1", &calls::package(model).to_tar()).status, 201);
     }
     server
 }
 
 #[test]
-fn a_hostile_plugin_costs_its_own_call_alone() {
-    let server = serving(&MODELS);
-    for round in 0..2 {
-        for (model, number, status, message) in CASES {
-            println!("round {round}: {model} {number}");
-            let answer = server.infer(model, &kind(number));
-            answer.assert_error(status, message);
-            assert_eq!(answer.header("retry-after").is_some(), status == 503, "{answer}");
-            // What the plugin says by itself it would say on any host.
-            assert_eq!(answer.header("vespid-retry"), None, "{answer}");
-            assert_setosa(&server.infer("iris", &flower()));
-        }
-    }
-    server.stop();
+fn what_a_plugin_says_by_itself_it_would_say_on_any_host() {
+    let server = serving(&["error"]);
+    let answer = server.infer("error", &kind(3));
+    answer.assert_error(503, "Unavailable, as the caller asked");
+    assert_eq!(answer.header("vespid-retry"), None, "{answer}");
 }
 
 #[test]
@@ -109,10 +200,10 @@ fn other_models_answer_while_plugins_loop() {
 fn a_caller_may_wait_for_less_than_the_model_s_own_limit_and_not_for_more() {
     let server = serving(&["loop"]);
     let took = |micros: u64| {
-        let mut request = kind(0);
-        request["parameters"] = json!({"timeout": micros});
+        let mut asked = kind(0);
+        asked["parameters"] = json!({"timeout": micros});
         let started = Instant::now();
-        server.infer("loop", &request).assert_error(504, "deadline");
+        server.infer("loop", &asked).assert_error(504, "deadline");
         started.elapsed()
     };
     assert!(took(100_000) >= Duration::from_millis(100));

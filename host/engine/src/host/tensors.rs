@@ -60,7 +60,8 @@ impl HostState {
 
     /// Charges a tensor that the guest, a graph or another model made.
     pub(super) fn charge(&mut self, tensor: Tensor) -> Result<GuestTensor, OverBudget> {
-        let charged = tensor.data().len().saturating_add(OVERHEAD);
+        let shape = tensor.shape().len().saturating_mul(size_of::<u64>());
+        let charged = tensor.data().len().saturating_add(shape).saturating_add(OVERHEAD);
         if self.budget.take(charged) {
             return Ok(GuestTensor { tensor, charged });
         }

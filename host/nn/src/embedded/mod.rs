@@ -60,8 +60,8 @@ impl Backend for Embedded {
             Box::new(EmbeddedSession { graph: Arc::clone(&graph), threads }) as Box<dyn Session>
         };
         let sessions = (0..instances).map(session).collect();
-        let batching = described.batching;
-        Ok(LoadedSessions { signature, batching, device: Device::Cpu, memory, sessions })
+        let (batching, growth) = (described.batching, described.growth);
+        Ok(LoadedSessions { signature, batching, growth, device: Device::Cpu, memory, sessions })
     }
 }
 

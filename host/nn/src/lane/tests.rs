@@ -62,7 +62,14 @@ fn loaded(batching: Batching) -> (LoadedSessions, Opener, Arc<Mutex<Vec<u64>>>) 
     let session = Box::new(Gate { open, runs: Arc::clone(&runs) });
     let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
     (
-        LoadedSessions { signature, batching, device: Device::Cpu, memory: 0, sessions: vec![session] },
+        LoadedSessions {
+            signature,
+            batching,
+            growth: Growth::default(),
+            device: Device::Cpu,
+            memory: 0,
+            sessions: vec![session],
+        },
         opener,
         runs,
     )

@@ -134,7 +134,7 @@ impl Backend for OnnxRuntime {
 
     fn load(&self, source: GraphSource) -> Result<LoadedSessions, NnError> {
         onnx::check_encoding(NAME, source.encoding)?;
-        let onnx::Described { signature, batching, .. } = onnx::describe(&source.data)?;
+        let onnx::Described { signature, batching, growth, .. } = onnx::describe(&source.data)?;
         let (provider, device) = self.place(&source)?;
         let session = |_| {
             let session = self.session(&source, provider, device)?;
@@ -143,7 +143,7 @@ impl Backend for OnnxRuntime {
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
         let memory = MEMORY.of(source.data.len(), source.instances.get());
-        Ok(LoadedSessions { signature, batching, device, memory, sessions })
+        Ok(LoadedSessions { signature, batching, growth, device, memory, sessions })
     }
 }
 

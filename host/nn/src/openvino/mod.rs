@@ -27,6 +27,7 @@ use wasmtime_wasi_nn::wit::ExecutionTarget;
 
 use crate::NnError;
 use crate::backend::{Backend, Footprint, GraphSource, LoadedSessions, Session};
+use crate::growth::Growth;
 use session::WasiNnSession;
 
 pub use convert::CARRIED;
@@ -152,7 +153,7 @@ impl Backend for OpenVino {
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
         let memory = MEMORY.of(source.data.len() + weights.len(), source.instances.get());
-        Ok(LoadedSessions { signature, batching, device, memory, sessions })
+        Ok(LoadedSessions { signature, batching, growth: Growth::default(), device, memory, sessions })
     }
 }
 
