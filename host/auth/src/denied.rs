@@ -3,6 +3,8 @@
 //! Contract: what is displayed is for the client, and tells it what it can mend and nothing that helps who guesses: of tokens, keys and
 //! certificates that are not good here all say the same. [`Denied::reason`] is for the log, the audit and the counters.
 
+use std::sync::Arc;
+
 use vespid_types::{Error, ErrorCode};
 
 /// Why a request goes no further.
@@ -135,7 +137,10 @@ impl Denied {
 /// [`Denied::www_authenticate`] of a failure that one was turned into.
 #[must_use]
 pub fn www_authenticate(error: &Error) -> Option<String> {
-    std::error::Error::source(error)?.downcast_ref::<Denied>()?.www_authenticate()
+    // An error shares its source.
+    let shared =
+        std::error::Error::source(error)?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    shared.downcast_ref::<Denied>()?.www_authenticate()
 }
 
 impl From<Denied> for Error {

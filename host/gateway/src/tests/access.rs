@@ -121,7 +121,7 @@ async fn who_may_not_does_not_learn_whether_there_is_a_model() {
     let setting = Setting::start().await;
     for path in ["/v2/models/NAME/infer", "/v2/models/NAME/versions/7/infer", "/v2/models/NAME/ready"] {
         let mut answers = Vec::new();
-        for name in ["iris", "none"] {
+        for name in ["iris", "absent"] {
             let request = if path.ends_with("ready") { Request::get("/") } else { Request::post("/") };
             let request = request.header("x-api-key", &setting.other);
             let answer = setting.front.send(request, &path.replace("NAME", name), Body::from("{}")).await;
@@ -136,7 +136,7 @@ async fn who_may_not_does_not_learn_whether_there_is_a_model() {
     let named_in_body = Request::post("/").header("x-api-key", &setting.other);
     let answer = setting.front.send(named_in_body, "/v1/embeddings", Body::from(body)).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    for name in ["iris", "none"] {
+    for name in ["iris", "absent"] {
         assert_eq!(setting.call(name, &setting.other).await["grpc-status"], "7", "{name}");
     }
 }
