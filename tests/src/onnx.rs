@@ -28,7 +28,8 @@ fn tag(field: u8, kind: u8) -> Vec<u8> {
     varint(u64::from(field) << 3 | u64::from(kind))
 }
 
-fn varint(mut value: u64) -> Vec<u8> {
+/// A number as protobuf and WebAssembly have it (LEB128).
+pub(crate) fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value > 0x7f {
         bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);

@@ -54,36 +54,14 @@ pub enum Denied {
     Forbidden(String),
 }
 
-/// What kind of refusal it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It is not known who asks: 401, `UNAUTHENTICATED`.
-    Unauthenticated,
-    /// It is known, and they may not: 403, `PERMISSION_DENIED`.
-    Forbidden,
-    /// It cannot be found out now: 503, `UNAVAILABLE`.
-    Unavailable,
-}
-
-impl Status {
-    /// The status of HTTP.
-    #[must_use]
-    pub const fn http(self) -> u16 {
-        match self {
-            Self::Unauthenticated => 401,
-            Self::Forbidden => 403,
-            Self::Unavailable => 503,
-        }
-    }
-}
-
 impl Denied {
-    /// What kind of refusal it is.
+    /// What the caller sees: `UNAUTHENTICATED` where it is not known who asks, `PERMISSION_DENIED` where they may not, `UNAVAILABLE` where
+    /// it cannot be found out now.
     #[must_use]
-    pub const fn status(&self) -> Status {
+    pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Forbidden(_) => Status::Forbidden,
-            Self::ProviderUnavailable => Status::Unavailable,
+            Self::Forbidden(_) => ErrorCode::PermissionDenied,
+            Self::ProviderUnavailable => ErrorCode::Unavailable,
             Self::Missing
             | Self::Malformed(_)
             | Self::Expired
@@ -95,7 +73,7 @@ impl Denied {
             | Self::AlgorithmNotAllowed
             | Self::UnknownApiKey
             | Self::ExpiredApiKey
-            | Self::UnknownCertificate => Status::Unauthenticated,
+            | Self::UnknownCertificate => ErrorCode::Unauthenticated,
         }
     }
 
@@ -123,13 +101,13 @@ impl Denied {
     /// The header `WWW-Authenticate` that goes with a 401 (RFC 6750, section 3): without an error where nothing was sent.
     #[must_use]
     pub fn www_authenticate(&self) -> Option<String> {
-        match (self.status(), self) {
-            (Status::Unauthenticated, Self::Missing) => Some("Bearer realm=\"vespid\"".to_owned()),
+        match (self.code(), self) {
+            (ErrorCode::Unauthenticated, Self::Missing) => Some("Bearer realm=\"vespid\"".to_owned()),
             // Each text is ours, and has neither a quote nor a backslash.
-            (Status::Unauthenticated, _) => Some(format!(
+            (ErrorCode::Unauthenticated, _) => Some(format!(
                 "Bearer realm=\"vespid\", error=\"invalid_token\", error_description=\"{self}\""
             )),
-            (Status::Forbidden | Status::Unavailable, _) => None,
+            _ => None,
         }
     }
 }
@@ -145,12 +123,7 @@ pub fn www_authenticate(error: &Error) -> Option<String> {
 
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
-        let code = match denied.status() {
-            Status::Unauthenticated => ErrorCode::Unauthenticated,
-            Status::Forbidden => ErrorCode::PermissionDenied,
-            Status::Unavailable => ErrorCode::Unavailable,
-        };
-        Self::new(code, denied.to_string()).with_source(denied)
+        Self::new(denied.code(), denied.to_string()).with_source(denied)
     }
 }
 
@@ -185,11 +158,10 @@ mod tests {
 
     #[test]
     fn each_has_its_code() {
-        let code = |denied: Denied| (denied.status().http(), Error::from(denied).code());
-        assert_eq!(code(Denied::Missing), (401, ErrorCode::Unauthenticated));
+        assert_eq!(Denied::Missing.code(), ErrorCode::Unauthenticated);
+        assert_eq!(Denied::Forbidden(String::new()).code(), ErrorCode::PermissionDenied);
+        assert_eq!(Denied::ProviderUnavailable.code(), ErrorCode::Unavailable);
         assert_eq!(www_authenticate(&Error::from(Denied::Missing)), Denied::Missing.www_authenticate());
         assert_eq!(www_authenticate(&Error::internal("x")), None);
-        assert_eq!(code(Denied::Forbidden(String::new())), (403, ErrorCode::PermissionDenied));
-        assert_eq!(code(Denied::ProviderUnavailable), (503, ErrorCode::Unavailable));
     }
 }

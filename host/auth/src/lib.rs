@@ -33,7 +33,7 @@ pub use action::{Action, Resource};
 pub use audit::{Event, Outcome};
 pub use config::AccessConfig;
 pub use credentials::{CertificateName, Credentials, InvalidCertificateName};
-pub use denied::{Denied, Status, www_authenticate};
+pub use denied::{Denied, www_authenticate};
 pub use error::{AccessError, PolicyFault};
 pub use keys::{ApiKey, KeyEntry};
 pub use models::ModelFacts;

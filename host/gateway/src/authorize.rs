@@ -123,7 +123,7 @@ impl Shared {
             version: subject.version.and_then(|version| version.to_string().parse().ok()),
             digest: None,
             outcome: Outcome::Denied,
-            status: denied.status().http(),
+            status: denied.code().http_status(),
             reason: Some(denied.reason()),
         };
         self.tell(asker, done).await;

@@ -4,7 +4,7 @@
 //! or a pod refused it at its door, as hosts say by a header when they are full or end, or does not know the model yet, to a pod that
 //! has not had it, as long as all of its body is still there and the pool's budget lasts. Predictions may be repeated: a plugin sees
 //! nothing but its input. Those of a key (sequences) may not, and are only sent again where the pod has not heard of them. Where no
-//! pod is left, the call is held (`wake`). The last refusal of a pod goes to the client as the pod said it.
+//! pod is left but full ones, the call is held (`wake`). The last refusal of a pod goes to the client as the pod said it.
 
 use std::mem;
 use std::sync::Arc;
@@ -27,6 +27,9 @@ use crate::wake::Held;
 
 /// Pods that have a call at most, before it waits and each time that it has waited.
 const ATTEMPTS: usize = 5;
+
+/// Why it is sent again where a pod has not heard of the model.
+const UNKNOWN: &str = "unknown";
 
 /// Whom a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ struct Progress {
     is_counted: bool,
     /// The last refusal.
     refused: Option<Answered>,
+    /// Whether that was of a pod that has not heard of the model.
+    is_unknown: bool,
     failed: Option<Unanswered>,
     held: Option<Held>,
 }
@@ -101,11 +106,13 @@ impl Shared {
                 way.pool.shared.called();
             }
             let Some(picked) = way.pick(self, call, &progress.tried) else {
-                // It does not wait, for there are pods, and they are full.
-                if let Some(refused) = progress.refused.take() {
+                // Where pods are full it does not wait, for there are pods; one that has not heard of the model yet will.
+                if let Some(refused) = progress.refused.take_if(|_| !progress.is_unknown) {
                     return Ok(refused);
                 }
-                self.wait(call, &way.pool, &mut progress, &mut changes).await?;
+                if let Err(error) = self.wait(call, &way.pool, &mut progress, &mut changes).await {
+                    return progress.refused.take().ok_or(error);
+                }
                 continue;
             };
             let pod = Arc::clone(&picked.pod);
@@ -122,7 +129,7 @@ impl Shared {
                     if !self.may_repeat(call, &way.pool, &progress, call.key.is_none(), why) {
                         return Ok(answered);
                     }
-                    progress.refused = Some(answered);
+                    (progress.refused, progress.is_unknown) = (Some(answered), why == UNKNOWN);
                 }
                 Outcome::Failed(failed) => {
                     if let Some(fault) = call.source.fault() {
@@ -223,7 +230,7 @@ impl Shared {
         let answered = Answered { response, taken, pool: way.pool.name.clone() };
         match verdict {
             // It may have heard less from the API server than the gateway has.
-            Verdict::Unknown if way.route.is_some() && !is_warm => Outcome::Refused(answered, "unknown"),
+            Verdict::Unknown if way.route.is_some() && !is_warm => Outcome::Refused(answered, UNKNOWN),
             Verdict::Good | Verdict::Unknown => Outcome::Answered(answered),
             Verdict::Refused | Verdict::Broken => Outcome::Refused(answered, "refused"),
         }

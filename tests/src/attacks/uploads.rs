@@ -2,6 +2,7 @@
 
 use super::crude::{component, uploaded};
 use super::{Attack, Outcome};
+use crate::onnx::varint;
 
 const INVALID: Outcome = (400, "not a valid WebAssembly component");
 const SERVED: Outcome = (201, "READY");
@@ -76,7 +77,7 @@ fn lists(deep: usize) -> String {
 /// Each in a section of the one around it.
 fn components(deep: usize) -> Vec<u8> {
     const HEAD: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
-    (1..deep).fold(HEAD.to_vec(), |inner, _| [&HEAD[..], &[4], &leb(inner.len()), &inner].concat())
+    (1..deep).fold(HEAD.to_vec(), |inner, _| [&HEAD[..], &[4], &varint(inner.len() as u64), &inner].concat())
 }
 
 fn instances(number: usize) -> String {
@@ -96,15 +97,5 @@ fn long(instructions: usize) -> String {
 /// A custom section of so many bytes.
 fn custom(length: usize) -> Vec<u8> {
     let content = [&[1, b'x'][..], &vec![0; length]].concat();
-    [vec![0], leb(content.len()), content].concat()
-}
-
-fn leb(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value > 0x7f {
-        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
-        value >>= 7;
-    }
-    bytes.push(u8::try_from(value).unwrap());
-    bytes
+    [vec![0], varint(content.len() as u64), content].concat()
 }

@@ -1,5 +1,7 @@
 //! The part of a current API server that holds custom resources, beside an API server of 1.20 that says who one is.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use super::api::Api;
@@ -42,6 +44,16 @@ impl Extensions {
         });
         api.write_kubeconfig("default", &cluster.path("kubeconfig-extensions"));
         Self { server, api, cluster }
+    }
+
+    /// The same with Vespid's definitions.
+    #[must_use]
+    pub fn with_definitions() -> Self {
+        let mut server = Self::start();
+        let printed = Command::new(built::vespid()).args(["crds", "--output", "json"]).output().unwrap();
+        let definitions: Vec<Value> = serde_json::from_slice(&printed.stdout).unwrap();
+        definitions.iter().for_each(|definition| server.create_crd(definition));
+        server
     }
 
     /// The cluster beside it, which has the namespaces.

@@ -12,7 +12,6 @@ mod dashboard;
 mod deploy;
 mod examples;
 mod install;
-mod names;
 mod network;
 mod pods;
 mod rendered;

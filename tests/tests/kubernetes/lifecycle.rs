@@ -49,10 +49,8 @@ fn a_pool_that_may_sleep(world: &World, gateway: &Gateway) {
     world.pods(SLEEPY, 1);
     gateway.push("drowsy", "1", &iris_as("drowsy", "1"));
     world.change("models", "drowsy", &json!({"spec": {"pool": "sleepy"}}));
-    // The one pod of its new pool may hear of it later than the gateway does.
-    wait::until("the pod has heard of the model", || {
-        (gateway.infer("drowsy", &oip::flower()).ok()?.status == 200).then_some(())
-    });
+    // The one pod of its new pool may hear of it later than the gateway does, which waits for it.
+    oip::assert_setosa(&gateway.infer("drowsy", &oip::flower()).unwrap());
 }
 
 /// Its last pod goes, and a call that comes then is held until there is one again.

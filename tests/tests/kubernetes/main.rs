@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "the tests of streams use more of it")]
 mod broker;
 mod lifecycle;
+mod names;
 mod resources;
 mod routing;
 mod servers;

@@ -1,23 +1,9 @@
 //! What a current server of custom resources takes of Vespid's, and what it says to the rest.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
-use vespid_tests::built;
 use vespid_tests::kubernetes::Extensions;
 
 const PATH: &str = "/apis/vespid.dev/v1alpha1/namespaces/default";
-
-/// A server that has the definitions.
-fn server() -> Extensions {
-    let mut server = Extensions::start();
-    let output = Command::new(built::vespid()).args(["crds", "--output", "json"]).output().unwrap();
-    let definitions: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    for definition in &definitions {
-        server.create_crd(definition);
-    }
-    server
-}
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "vespid.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
@@ -51,7 +37,7 @@ fn with(mut spec: Value, field: &str, value: Value) -> Value {
 
 #[test]
 fn what_is_wrong_is_refused_by_the_rule_that_says_so() {
-    let server = server();
+    let server = Extensions::with_definitions();
     let post = |kind: &str, name: &str, spec: &Value| {
         server.post(&format!("{PATH}/{}s", kind.to_lowercase()), &object(kind, name, spec))
     };

@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use vespid_types::ErrorCode;
 
 use crate::oidc::Timing;
 use crate::testing::{
     PERMIT_ALL, Place, Provider, Signer, base64, bearer, hs256, now, oidc, quick, unsigned, until,
 };
-use crate::{Access, Credentials, Denied, Kind, Status};
+use crate::{Access, Credentials, Denied, Kind};
 
 async fn started(signer: &Signer) -> (Provider, Access) {
     let provider = Provider::start(&[signer]).await;
@@ -66,7 +67,7 @@ async fn claims_that_are_not_good_are_denied_each_for_its_reason() {
         (without(&claims, "sub"), "malformed"),
     ] {
         let denied = bearer(&access, &signer.token(&claims)).await.unwrap_err();
-        assert_eq!((denied.reason(), denied.status()), (reason, Status::Unauthenticated), "{claims}");
+        assert_eq!((denied.reason(), denied.code()), (reason, ErrorCode::Unauthenticated), "{claims}");
     }
     // The clocks may differ by five seconds.
     for (name, time) in [("exp", now() - 2), ("nbf", now() + 3)] {
@@ -221,7 +222,7 @@ async fn a_provider_that_is_down_at_the_start_is_asked_until_it_is_up() {
     let access = Place::new(PERMIT_ALL).start(&oidc(&provider));
     let token = signer.token(&provider.claims());
     let denied = bearer(&access, &token).await.unwrap_err();
-    assert_eq!((&denied, denied.status().http()), (&Denied::ProviderUnavailable, 503));
+    assert_eq!((&denied, denied.code()), (&Denied::ProviderUnavailable, ErrorCode::Unavailable));
     provider.set_down(false);
     until("the provider is asked again", async || bearer(&access, &token).await.is_ok()).await;
     let failed = access.counts().into_iter().find(|(name, _)| *name == "provider_failed");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -112,11 +113,14 @@ async fn what_is_not_marked_is_the_host_s_own_word() {
         (StatusCode::SERVICE_UNAVAILABLE, retry_after, true, 1),
         // The pod has the model, and so it knows.
         (StatusCode::NOT_FOUND, &[], true, 1),
-        (StatusCode::NOT_FOUND, &[], false, 2),
+        // Both are asked, and once more when the time for waiting is up.
+        (StatusCode::NOT_FOUND, &[], false, 4),
     ] {
         let ((one, first), (other, second)) =
             (answering(status, headers).await, answering(status, headers).await);
-        let mut front = Front::start(options(), &[&one.address, &other.address]).await;
+        let mut little = options();
+        little.holds.hold = Duration::from_millis(50);
+        let mut front = Front::start(little, &[&one.address, &other.address]).await;
         if !is_warm {
             models(&mut front, 1);
         }
@@ -130,6 +134,21 @@ async fn what_is_not_marked_is_the_host_s_own_word() {
         assert_eq!(front.send(request, path, Body::from("{}")).await.status(), status);
         assert_eq!(first.load(Relaxed) + second.load(Relaxed), calls + 1);
     }
+}
+
+#[tokio::test]
+async fn a_call_waits_for_the_only_pod_to_hear_of_its_model() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let late = async move || match seen.fetch_add(1, Relaxed) {
+        0 => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    };
+    let pod = Server::start(Router::new().fallback(late)).await;
+    let mut front = Front::start(options(), &[&pod.address]).await;
+    models(&mut front, 1);
+    assert_eq!(front.post("/v2/models/model-0/infer", "{}").await.status(), StatusCode::OK);
+    assert_eq!(calls.load(Relaxed), 2);
 }
 
 #[tokio::test]

@@ -1,23 +1,10 @@
 //! What a current server of custom resources says to names that become no label, and to pools that could not be scaled.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
-use vespid_tests::built;
 use vespid_tests::http::Answer;
 use vespid_tests::kubernetes::Extensions;
 
 const PATH: &str = "/apis/vespid.dev/v1alpha1/namespaces/default";
-
-fn server() -> Extensions {
-    let mut server = Extensions::start();
-    let output = Command::new(built::vespid()).args(["crds", "--output", "json"]).output().unwrap();
-    let definitions: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    for definition in &definitions {
-        server.create_crd(definition);
-    }
-    server
-}
 
 fn post(server: &Extensions, kind: &str, name: &str, spec: &Value) -> Answer {
     let object =
@@ -42,7 +29,7 @@ fn check(server: &Extensions, kind: &str, spec: &Value, good: &[&str], bad: &[&s
 
 #[test]
 fn what_the_api_server_is_told_of_pools_jobs_and_streams() {
-    let server = server();
+    let server = Extensions::with_definitions();
     let (longest, long) = ("a".repeat(50), "a".repeat(51));
     check(&server, "ModelPool", &json!({}), &["a", "a-1", &longest], &["a.b", "1a", &long]);
     let batch =
