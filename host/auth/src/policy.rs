@@ -2,8 +2,8 @@
 //!
 //! Contract: what no policy permits is denied, and what one forbids is denied whatever permits it. A policy that fails while it runs
 //! denies too: it might be one that forbids. Decisions are remembered together with the policies that made them: other policies
-//! begin with none. Cost: of a decision that was made before a SHA-256 of what it depends on and a look-up, without allocation; some
-//! ten microseconds otherwise. Left out on purpose: a context; what policies may ask is who, what and with which model.
+//! begin with none. Cost: of a decision that was made before a SHA-256 of what it depends on and a look-up, without allocation; a
+//! run of all policies otherwise. Left out on purpose: a context; what policies may ask is who, what and with which model.
 
 mod entities;
 mod load;
