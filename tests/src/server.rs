@@ -104,7 +104,10 @@ impl Home {
         server.http = address(words[1], "http=");
         server.grpc = address(words[2], "grpc=");
         server.admin = address(words[3], "admin=");
-        wait::until("the server is ready", || (server.get("/v2/health/ready").status == 200).then_some(()));
+        wait::until("the server is ready", || {
+            let ready = http::send("GET", &(server.admin_url() + "/v2/health/ready"), &[], &[]);
+            (ready.status == 200).then_some(())
+        });
         server
     }
 }
@@ -181,6 +184,13 @@ impl Server {
         }
         server.home = Some(home);
         server
+    }
+
+    /// The same, which keeps its home for as long as it is there.
+    #[must_use]
+    pub fn at(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        self
     }
 
     /// Where clients reach it, as a URL.

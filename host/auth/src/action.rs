@@ -23,7 +23,7 @@ pub enum Action {
     RunBatch,
     /// Begin, see and end streams of a model; see those of a server.
     ManageStream,
-    /// Change the server: load and unload, its settings.
+    /// Change what is served and how: load and unload, lead traffic, settings of a model or of the server.
     Admin,
 }
 

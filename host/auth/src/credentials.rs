@@ -3,6 +3,8 @@
 //! Contract: nothing of it is copied, displayed or logged. One request has one token or key: what comes twice is refused, for another
 //! might read the other.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -60,7 +62,7 @@ impl std::fmt::Debug for Credentials<'_> {
 
 /// The name in a client's certificate: its first SAN of kind URI, else its first SAN of kind DNS, else its common name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CertificateName(Box<str>);
+pub struct CertificateName(Arc<str>);
 
 /// A name of a certificate that is not well formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,6 +9,7 @@
 
 mod access;
 mod action;
+mod asker;
 mod audit;
 mod config;
 mod count;
@@ -17,6 +18,7 @@ mod denied;
 mod error;
 mod fingerprint;
 mod keys;
+mod metrics;
 mod models;
 mod oidc;
 mod policy;
@@ -30,12 +32,14 @@ mod tests;
 
 pub use access::Access;
 pub use action::{Action, Resource};
+pub use asker::{Asker, Done};
 pub use audit::{Event, Outcome};
 pub use config::AccessConfig;
 pub use credentials::{CertificateName, Credentials, InvalidCertificateName};
 pub use denied::{Denied, www_authenticate};
 pub use error::{AccessError, PolicyFault};
 pub use keys::{ApiKey, KeyEntry};
+pub use metrics::Metrics;
 pub use models::ModelFacts;
 pub use policy::Explanation;
 pub use principal::{Identity, Kind, Principal};

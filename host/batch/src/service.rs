@@ -133,18 +133,24 @@ impl Jobs {
         Ok(batch)
     }
 
-    /// The jobs, the newest first: at most `limit`, those behind `after` where it is said.
+    /// Those of the jobs that `is_shown`, the newest first: at most `limit`, those behind `after` where it is said.
     ///
     /// # Errors
-    /// `NOT_FOUND` where there is no job `after`.
-    pub fn list(&self, after: Option<&BatchId>, limit: usize) -> Result<(Vec<Batch>, bool)> {
+    /// `NOT_FOUND` where there is no job `after` among them.
+    pub fn list(
+        &self,
+        after: Option<&BatchId>,
+        limit: usize,
+        is_shown: impl Fn(&Batch) -> bool,
+    ) -> Result<(Vec<Batch>, bool)> {
         let mut batches: Vec<Batch> = self.inner.known().values().map(Known::told).collect();
+        batches.retain(is_shown);
         batches.reverse();
         let from = match after {
             None => 0,
             Some(after) => {
                 let found = batches.iter().position(|batch| batch.id == *after);
-                found.ok_or_else(|| not_found(after))? + 1
+                found.ok_or_else(|| Self::not_found(after))? + 1
             }
         };
         let rest = batches.len().saturating_sub(from);
@@ -156,7 +162,7 @@ impl Jobs {
     /// # Errors
     /// `NOT_FOUND`.
     pub fn get(&self, id: &BatchId) -> Result<Batch> {
-        self.inner.known().get(id).map(Known::told).ok_or_else(|| not_found(id))
+        self.inner.known().get(id).map(Known::told).ok_or_else(|| Self::not_found(id))
     }
 
     /// Cancels a job that has not ended, and forgets one that has. What it has written stays.
@@ -177,6 +183,12 @@ impl Jobs {
         Ok(batch)
     }
 
+    /// What is said of a job that is not there.
+    #[must_use]
+    pub fn not_found(id: &BatchId) -> Error {
+        Error::new(ErrorCode::NotFound, format!("there is no job '{id}'"))
+    }
+
     /// Waits until the job that runs has come to a stop, for so long at most: once the server stops.
     pub async fn stopped(&self, patience: Duration) {
         let mut is_over = self.is_over.clone();
@@ -192,10 +204,6 @@ impl Jobs {
             .filter_map(|known| Some((known.batch.id.to_string(), known.progress.as_ref()?.counts())))
             .collect()
     }
-}
-
-fn not_found(id: &BatchId) -> Error {
-    Error::new(ErrorCode::NotFound, format!("there is no job '{id}'"))
 }
 
 impl Known {
@@ -229,7 +237,8 @@ impl Inner {
     /// Changes a job, in the folder first.
     async fn change(&self, id: &BatchId, change: impl FnOnce(&mut Batch)) -> Result<Batch> {
         let _changing = self.changing.lock().await;
-        let mut batch = self.known().get(id).map(|known| known.batch.clone()).ok_or_else(|| not_found(id))?;
+        let mut batch =
+            self.known().get(id).map(|known| known.batch.clone()).ok_or_else(|| Jobs::not_found(id))?;
         change(&mut batch);
         self.store(&batch).await?;
         if let Some(known) = self.known().get_mut(id) {

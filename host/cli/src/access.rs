@@ -25,8 +25,12 @@ pub(crate) struct AccessArgs {
 
 impl AccessArgs {
     /// What the file says; nothing where everybody may do everything. `ports` are those for clients, by their options. Within a
-    /// runtime.
-    pub(crate) fn open(&self, ports: &[(&str, SocketAddr)]) -> anyhow::Result<Option<Access>> {
+    /// runtime. Where it is nothing and `by_certificate`, each client has to have one.
+    pub(crate) fn open(
+        &self,
+        ports: &[(&str, SocketAddr)],
+        by_certificate: bool,
+    ) -> anyhow::Result<Option<Access>> {
         if let Some(file) = &self.access {
             let config = AccessConfig::read(file).with_context(|| format!("--access {}", file.display()))?;
             return Ok(Some(Access::start(config).context("--access")?));
@@ -34,6 +38,7 @@ impl AccessArgs {
         let open = ports.iter().find(|(_, address)| !address.ip().is_loopback());
         match open {
             None => {}
+            Some(_) if by_certificate => {}
             Some((option, address)) if self.no_authentication => {
                 tracing::warn!("{option} {address}: nobody has to show who they are (--no-authentication)");
             }
@@ -41,7 +46,7 @@ impl AccessArgs {
                 return Err(Failure::usage(format!(
                     "{option} {address} is reached from other machines, and nobody would have to show who they are"
                 ))
-                .hint("say with --access who may do what (docs/access.md), or with --no-authentication that everybody may")
+                .hint("say with --access who may do what (docs/access.md), with --tls-client-ca whose certificates are good, or with --no-authentication that everybody may")
                 .into());
             }
         }

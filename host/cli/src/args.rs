@@ -31,6 +31,8 @@ Examples:
 
 Environment:
   VESPID_SERVER              the server that commands talk to, in place of --server
+  VESPID_TOKEN               the token or API key that commands show the server
+  VESPID_CA_FILE             the authorities (PEM) that the server's certificate is checked by [default: the system's]
   VESPID_CACHE               where tools that build plugins are installed, and what was built is kept
   VESPID_GUEST_TARGET_DIR    where `build` keeps cargo's intermediate files
   DOCKER_CONFIG              the folder of Docker's config.json, with the credentials for registries

@@ -166,7 +166,7 @@ struct Run {
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = Plan::new(args);
-    let client = Client::new(&args.server.url, args.timeout);
+    let client = Client::new(&args.server.url, args.timeout)?;
     let subject = Subject::new(args, &client)?;
     ui::note(subject.describe());
     try_once(&client, &subject)?;
@@ -212,9 +212,11 @@ fn run_one(
     subject: &Subject,
     load: Load,
     stop: &Stop,
-) -> Result<Option<Run>, Failure> {
-    let connect = || Connection::new(Client::new(&args.server.url, args.timeout), subject.request.clone());
-    let mut connections: Vec<Connection> = (0..load.connections()).map(|_| connect()).collect();
+) -> anyhow::Result<Option<Run>> {
+    let connect =
+        |_| Ok(Connection::new(Client::new(&args.server.url, args.timeout)?, subject.request.clone()));
+    let connections: Result<Vec<Connection>, ClientError> = (0..load.connections()).map(connect).collect();
+    let mut connections = connections?;
     if !plan.warmup.is_zero() {
         let _progress = progress(format!("warming up: {load}, {}", humantime::format_duration(plan.warmup)));
         load.run(&mut connections, load::Limit::Duration(plan.warmup), plan.seed.wrapping_add(1), stop)?;

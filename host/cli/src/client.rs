@@ -3,14 +3,18 @@
 //! Contract: an answer other than 2xx is an error that carries the status and the server's own text. Connecting may
 //! take ten seconds; an answer may take as long as the server's limits and `--timeout` allow.
 
+use std::ffi::OsString;
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use ureq::http::header::AUTHORIZATION;
 use ureq::http::request::Builder;
-use ureq::http::{Request, Response, StatusCode};
+use ureq::http::{HeaderValue, Request, Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 mod error;
@@ -20,6 +24,11 @@ pub(crate) use error::ClientError;
 pub(crate) use url::ServerUrl;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The variable with a token or an API key, which is in no command line that others of the machine could see.
+const TOKEN: &str = "VESPID_TOKEN";
+/// The variable with a file of authorities (PEM) by which servers' certificates are checked, in place of the usual ones.
+const CA_FILE: &str = "VESPID_CA_FILE";
+
 /// How long after the caller's own timeout the server's answer, which says that time was up, is still awaited.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -27,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Client {
     agent: Agent,
     server: ServerUrl,
+    /// A token or an API key, as a header.
+    credentials: Option<HeaderValue>,
 }
 
 /// A body that is sent as it is read, of a length known beforehand.
@@ -44,8 +55,12 @@ pub(crate) struct Prepared {
 }
 
 impl Client {
-    /// A client of `server` that waits without limit, or a little more than `timeout`, for an answer.
-    pub(crate) fn new(server: &ServerUrl, timeout: Option<Duration>) -> Self {
+    /// A client of `server` that waits without limit, or a little more than `timeout`, for an answer. It shows the credentials in
+    /// [`TOKEN`], and trusts the authorities in the file of [`CA_FILE`].
+    ///
+    /// # Errors
+    /// Where one of these is said and cannot be used.
+    pub(crate) fn new(server: &ServerUrl, timeout: Option<Duration>) -> Result<Self, ClientError> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -55,7 +70,11 @@ impl Client {
             // A proxy for the outside world cannot reach this machine's own server.
             config = config.proxy(None);
         }
-        Self { agent: config.build().new_agent(), server: server.clone() }
+        if let Some(authorities) = authorities()? {
+            config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::from(authorities)).build());
+        }
+        let (agent, credentials) = (config.build().new_agent(), credentials()?);
+        Ok(Self { agent, server: server.clone(), credentials })
     }
 
     /// The server's address.
@@ -91,7 +110,8 @@ impl Client {
         body: Bytes,
         header: Option<usize>,
     ) -> Result<Prepared, ClientError> {
-        let head = self.head(path, header).body(()).map_err(|source| self.failed(source.into()))?;
+        let head = self.with_credentials(self.head(path, header));
+        let head = head.body(()).map_err(|source| self.failed(source.into()))?;
         Ok(Prepared { head, body })
     }
 
@@ -139,7 +159,15 @@ impl Client {
         }
     }
 
+    fn with_credentials(&self, request: Builder) -> Builder {
+        match &self.credentials {
+            Some(credentials) => request.header(AUTHORIZATION, credentials),
+            None => request,
+        }
+    }
+
     fn send(&self, request: Builder, body: impl AsSendBody) -> Result<Vec<u8>, ClientError> {
+        let request = self.with_credentials(request);
         let request = request.body(body).map_err(|source| self.failed(source.into()))?;
         let mut response = self.agent.run(request).map_err(|source| self.failed(source))?;
         if !response.status().is_success() {
@@ -162,6 +190,40 @@ impl Client {
 
     fn failed(&self, source: ureq::Error) -> ClientError {
         ClientError::transport(&self.server, source)
+    }
+}
+
+/// What a variable says; nothing where it is empty.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn credentials() -> Result<Option<HeaderValue>, ClientError> {
+    let Some(token) = variable(TOKEN) else { return Ok(None) };
+    let header =
+        token.to_str().and_then(|token| HeaderValue::try_from(format!("Bearer {}", token.trim())).ok());
+    let mut header = header.ok_or(ClientError::Token)?;
+    header.set_sensitive(true);
+    Ok(Some(header))
+}
+
+fn authorities() -> Result<Option<Vec<Certificate<'static>>>, ClientError> {
+    let Some(file) = variable(CA_FILE).map(PathBuf::from) else { return Ok(None) };
+    let pem = std::fs::read(&file)
+        .map_err(|source| ClientError::CaFile { file: file.clone(), reason: source.to_string() })?;
+    let found: Result<Vec<_>, _> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err(ClientError::CaFile { file, reason: "there is no certificate in PEM".to_owned() })
+        }
+        Ok(found) => Ok(Some(found)),
+        Err(error) => Err(ClientError::CaFile { file, reason: error.to_string() }),
     }
 }
 

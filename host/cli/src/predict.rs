@@ -64,7 +64,7 @@ pub(crate) struct PredictArgs {
 }
 
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.url, args.timeout);
+    let client = Client::new(&args.server.url, args.timeout)?;
     let model = oip::model_path(&args.model, args.version);
     let infer = format!("{model}/infer");
     let answer = if let Some(text) = args.input.whole()? {

@@ -13,6 +13,7 @@ mod models;
 mod packages;
 mod pool;
 mod streams;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -37,6 +38,7 @@ use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettin
 
 use self::listener::listen;
 use self::models::Models;
+use crate::access::AccessArgs;
 use crate::registry::RegistryArgs;
 use crate::{allocator, onnxruntime, openvino};
 
@@ -44,7 +46,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vespid serve --store ./store
   vespid serve --store s3://models/production --cache /var/cache/vespid
-  vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002
+  vespid serve --store /var/lib/vespid --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --admin 0.0.0.0:8002 --access access.yaml
   vespid serve --store ./store --package oci://registry.example/models/iris:1 --trust trust.toml
   vespid serve --store /var/lib/vespid --pool default --packages http://vespid-gateway-packages:8003
   VESPID_LOG=debug vespid serve --store ./store
@@ -96,6 +98,10 @@ pub(crate) struct ServeArgs {
     /// own packages]
     #[arg(long, value_name = "FILE")]
     grants: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    tls: tls::TlsArgs,
     #[command(flatten)]
     models: Models,
     #[command(flatten)]
@@ -167,6 +173,7 @@ async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> 
     let (stop, stopped) = watch::channel(false);
     let (api, pod) = build(args, log, files, stopped.clone()).await?;
     let (telemetry, jobs, streams) = (api.telemetry.clone(), api.jobs.clone(), streams_of(&api));
+    let access = api.access.clone();
     let served = listen_and_drain(args, api, &stop, stopped).await;
     if let Some(streams) = streams {
         streams.stop();
@@ -183,6 +190,10 @@ async fn serve(args: &ServeArgs, log: Log, files: Handle) -> anyhow::Result<()> 
         // The parts in hand; what is given up is done when the server is there again.
         jobs.stopped(args.drain).await;
     }
+    if let Some(access) = access {
+        // What was done last is in the audit.
+        access.close().await;
+    }
     // It blocks, on work of this runtime's.
     tokio::task::spawn_blocking(move || telemetry.flush()).await.context("the traces' end")?;
     served
@@ -198,6 +209,7 @@ async fn listen_and_drain(
     stop: &watch::Sender<bool>,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let tls = args.tls.open(api.access.is_none())?;
     let http = bind(args.http).await.context("--http")?;
     let grpc = bind(args.grpc).await.context("--grpc")?;
     let admin = bind(args.admin).await.context("--admin")?;
@@ -207,12 +219,12 @@ async fn listen_and_drain(
     let streams = streams_of(&api);
     // Never told to stop: probes are answered until the process ends.
     let (_always, never) = watch::channel(false);
-    let probes = listen(admin, vespid_ingress::admin_router(api.clone()), args.idle_timeout, never);
+    let probes = listen(admin, vespid_ingress::admin_router(api.clone()), args.idle_timeout, None, never);
     let clients = async {
         let grpc_router = vespid_ingress::grpc_router(api.clone())?;
         tokio::try_join!(
-            listen(http, vespid_ingress::router(api), args.idle_timeout, stopped.clone()),
-            listen(grpc, grpc_router, args.idle_timeout, stopped),
+            listen(http, vespid_ingress::router(api), args.idle_timeout, tls.clone(), stopped.clone()),
+            listen(grpc, grpc_router, args.idle_timeout, tls, stopped),
         )
         .map(drop)
     };
@@ -244,6 +256,8 @@ async fn build(
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<(Api, Option<pool::Pod>)> {
     // What contradicts itself is said before anything is made.
+    let access =
+        args.access.open(&[("--http", args.http), ("--grpc", args.grpc)], args.tls.asks_clients())?;
     let pooled = args.pool.is_given(&args.store)?;
     let control = if pooled { Control::Managed } else { args.models.control()? };
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
@@ -269,6 +283,9 @@ async fn build(
     let backends = args.openvino.join(backends)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
     let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
+    if let Some(access) = access.clone() {
+        telemetry.register(Box::new(vespid_auth::Metrics::new(access, "vespid_access")?))?;
+    }
     let options = RepositoryOptions {
         engine,
         backends,
@@ -288,8 +305,17 @@ async fn build(
     }
     let streams = args.streams.start(&predictor, &telemetry)?.map(|streams| Arc::new(streams.into()));
     let pod = joining.map(|joining| args.pool.follow(joining, &predictor, &repository, stopping.clone()));
-    let api =
-        Api { predictor, telemetry, repository, sources, jobs, streams, max_body: args.max_body, stopping };
+    let api = Api {
+        predictor,
+        telemetry,
+        repository,
+        sources,
+        jobs,
+        streams,
+        access,
+        max_body: args.max_body,
+        stopping,
+    };
     Ok((api, pod))
 }
 

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
-use vespid_auth::Access;
 use vespid_types::Error;
 
 use crate::clock;
@@ -29,8 +28,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let counts = shared.access.as_ref().map(Access::counts).unwrap_or_default();
-    match shared.metrics.render(&shared.routes.load(), &counts, clock::now()) {
+    match shared.metrics.render(&shared.routes.load(), clock::now()) {
         Ok(text) => {
             (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
         }

@@ -7,16 +7,14 @@
 //! a model is a line of the audit, also where the client has left. Credentials end here: a pod does not see them. Without a
 //! configuration everybody may do everything, which the command line has to ask for. Cost: what `vespid_auth` says.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
-use vespid_auth::{
-    Access, Action as Asked, Credentials, Denied, Event, ModelFacts, Outcome, Principal, Resource,
-};
+use vespid_auth::{Access, Action as Asked, Asker, Denied, Done, ModelFacts, Principal, Resource};
 use vespid_resources::{Model, names};
-use vespid_types::{Digest, Error, Version};
+use vespid_types::{Error, ModelName, Version};
 
 use crate::gateway::Shared;
 use crate::headers::REQUEST_ID;
@@ -50,34 +48,6 @@ pub(crate) struct Subject<'a> {
     pub(crate) version: Option<u64>,
 }
 
-/// Who asks; nobody in particular where nobody has to say.
-pub(crate) type Who = Option<Principal>;
-
-/// What the audit says of a request besides what came of it.
-#[derive(Clone)]
-pub(crate) struct Asker {
-    who: Who,
-    client: Option<IpAddr>,
-    request_id: Option<String>,
-}
-
-impl Asker {
-    fn of(parts: &Parts, who: Who) -> Self {
-        let client = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        Self {
-            who,
-            client: client.map(|ConnectInfo(client)| client.ip().to_canonical()),
-            request_id: id.map(str::to_owned),
-        }
-    }
-
-    /// The tenant of what is made for them.
-    pub(crate) fn tenant(&self) -> Option<&str> {
-        self.who.as_ref()?.tenant()
-    }
-}
-
 impl Action {
     /// What the policies call it.
     const fn asked(self) -> Option<Asked> {
@@ -98,18 +68,18 @@ impl Shared {
     /// `UNAUTHENTICATED`, `PERMISSION_DENIED`, or `UNAVAILABLE` where that cannot be found out now.
     pub(crate) async fn admit(&self, parts: &Parts, subject: &Subject<'_>) -> Result<Asker, Error> {
         let Some(access) = self.access.as_ref().filter(|_| subject.action != Action::Probe) else {
-            return Ok(Asker::of(parts, None));
+            return Ok(asker(parts, None));
         };
         let who = match identify(access, parts).await {
             Ok(who) => who,
-            Err(denied) => return Err(self.refuse(Asker::of(parts, None), subject, denied).await),
+            Err(denied) => return Err(self.refuse(asker(parts, None), subject, denied).await),
         };
-        let Some(action) = subject.action.asked() else { return Ok(Asker::of(parts, Some(who))) };
+        let Some(action) = subject.action.asked() else { return Ok(asker(parts, Some(who))) };
         let allowed = self
             .routes
             .load()
             .with(subject.model, &who, action, |resource| access.authorize(&who, action, resource));
-        let asker = Asker::of(parts, Some(who));
+        let asker = asker(parts, Some(who));
         match allowed {
             Ok(()) => Ok(asker),
             Err(denied) => Err(self.refuse(asker, subject, denied).await),
@@ -117,16 +87,9 @@ impl Shared {
     }
 
     async fn refuse(&self, asker: Asker, subject: &Subject<'_>, denied: Denied) -> Error {
-        let done = Done {
-            action: subject.action.asked().unwrap_or(Asked::ReadMetadata),
-            model: subject.model.map(str::to_owned),
-            version: subject.version.and_then(|version| version.to_string().parse().ok()),
-            digest: None,
-            outcome: Outcome::Denied,
-            status: denied.code().http_status(),
-            reason: Some(denied.reason()),
-        };
-        self.tell(asker, done).await;
+        let action = subject.action.asked().unwrap_or(Asked::ReadMetadata);
+        let version = subject.version.and_then(|version| version.to_string().parse().ok());
+        self.tell(asker, Done::new(action, subject.model, version, 0).denied(&denied)).await;
         denied.into()
     }
 
@@ -135,7 +98,7 @@ impl Shared {
     /// # Errors
     /// `PERMISSION_DENIED`.
     pub(crate) fn admit_change(&self, asker: &Asker, model: &Model) -> Result<(), Error> {
-        let (Some(access), Some(who)) = (&self.access, &asker.who) else { return Ok(()) };
+        let (Some(access), Some(who)) = (&self.access, asker.who()) else { return Ok(()) };
         let name = model.metadata.name.as_deref().unwrap_or_default();
         Ok(access.authorize(who, Asked::Upload, &Resource::model(name, facts(model)))?)
     }
@@ -157,63 +120,37 @@ impl Shared {
 
     /// Writes into the audit what came of a change.
     pub(crate) async fn tell(&self, asker: Asker, done: Done) {
-        let Some(access) = self.access.clone() else { return };
-        // The line is written where the client leaves meanwhile.
-        let written = tokio::spawn(async move {
-            let event = Event {
-                who: asker.who.as_ref(),
-                client: asker.client,
-                action: done.action,
-                model: done.model.as_deref(),
-                version: done.version,
-                digest: done.digest,
-                outcome: done.outcome,
-                status: done.status,
-                reason: done.reason,
-                request_id: asker.request_id.as_deref(),
-            };
-            access.audit(event).await;
-        });
-        let _ = written.await;
-    }
-}
-
-/// What was done to a model, or was to be.
-pub(crate) struct Done {
-    action: Asked,
-    model: Option<String>,
-    version: Option<Version>,
-    digest: Option<Digest>,
-    outcome: Outcome,
-    status: u16,
-    reason: Option<&'static str>,
-}
-
-impl Done {
-    /// What came of an upload or a removal. `digest` is what the version is, where that is known, and `status` that of success.
-    pub(crate) fn of<T>(
-        action: Action,
-        model: &str,
-        version: Version,
-        digest: Option<&str>,
-        result: &Result<T, Error>,
-        status: u16,
-    ) -> Self {
-        let error = result.as_ref().err();
-        Self {
-            action: action.asked().unwrap_or(Asked::Admin),
-            model: Some(model.to_owned()),
-            version: Some(version),
-            digest: digest.and_then(|digest| digest.parse().ok()),
-            outcome: if error.is_none() { Outcome::Allowed } else { Outcome::Failed },
-            status: error.map_or(status, |error| error.code().http_status()),
-            reason: error.map(|error| error.code().as_str()),
+        if let Some(access) = &self.access {
+            access.tell(asker, done).await;
         }
     }
 }
 
+/// What came of an upload or a removal. `digest` is what the version is, where that is known, and `status` that of success.
+pub(crate) fn done<T>(
+    action: Action,
+    (model, version): (&ModelName, Version),
+    digest: Option<&str>,
+    result: &Result<T, Error>,
+    status: u16,
+) -> Done {
+    let action = action.asked().unwrap_or(Asked::Admin);
+    let digest = digest.and_then(|digest| digest.parse().ok());
+    let done = Done::new(action, Some(model.as_str()), Some(version), status).with_digest(digest);
+    match result {
+        Ok(_) => done,
+        Err(error) => done.failed(error),
+    }
+}
+
+fn asker(parts: &Parts, who: Option<Principal>) -> Asker {
+    let client = parts.extensions.get().map(|&ConnectInfo(client): &ConnectInfo<SocketAddr>| client);
+    let id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    Asker::new(who, client, id)
+}
+
 async fn identify(access: &Access, parts: &Parts) -> Result<Principal, Denied> {
-    access.authenticate(Credentials::from_headers(&parts.headers, None)?).await
+    access.identify(&parts.headers, &parts.extensions).await
 }
 
 fn facts(model: &Model) -> ModelFacts<'_> {

@@ -117,7 +117,7 @@ impl Gateway {
         access: Option<Access>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
-        let metrics = Metrics::new()
+        let metrics = Metrics::new(access.as_ref())
             .map_err(|error| Error::internal("the metrics cannot be registered").with_source(error))?;
         let reached = cluster.as_ref().map(|(client, namespace)| Cluster::new(client.clone(), namespace));
         let busy = format!("as many requests are in flight as may be ({}): try again", options.max_in_flight);

@@ -10,6 +10,8 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use vespid_auth::{Access, Metrics as AccessMetrics};
+
 use crate::pods::Protocol;
 use crate::table::Table;
 
@@ -30,7 +32,6 @@ pub(crate) struct Metrics {
     ejections: IntCounterVec,
     pub(crate) held: IntGaugeVec,
     holds: IntCounterVec,
-    access: IntCounterVec,
     wakes: IntCounterVec,
     pod_in_flight: IntGaugeVec,
     pods: IntGaugeVec,
@@ -40,8 +41,11 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// # Errors
     /// Where two metrics have one name, which a test rules out.
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(access: Option<&Access>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        if let Some(access) = access {
+            registry.register(Box::new(AccessMetrics::new(access.clone(), "vespid_gateway_access")?))?;
+        }
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counter.clone()))?;
@@ -100,11 +104,6 @@ impl Metrics {
                 &["pool", "pod"],
             )?,
             pods: gauges("vespid_gateway_pods", "Pods, by whether they get calls.", &["pool", "state"])?,
-            access: counter(
-                "vespid_gateway_access",
-                "What came of looking at who asks, and whether they may.",
-                &["outcome"],
-            )?,
             models: gauge("vespid_gateway_models", "Models in the routing table.")?,
             registry,
         })
@@ -140,16 +139,7 @@ impl Metrics {
     }
 
     /// Everything, in Prometheus's text format.
-    pub(crate) fn render(
-        &self,
-        table: &Arc<Table>,
-        access: &[(&'static str, u64)],
-        now: u64,
-    ) -> Result<Vec<u8>, prometheus::Error> {
-        for (outcome, count) in access {
-            let counter = self.access.with_label_values(&[outcome]);
-            counter.inc_by(count.saturating_sub(counter.get()));
-        }
+    pub(crate) fn render(&self, table: &Arc<Table>, now: u64) -> Result<Vec<u8>, prometheus::Error> {
         self.models.set(i64::try_from(table.routes.len()).unwrap_or(i64::MAX));
         // Pods that are gone are told of no more.
         self.pod_in_flight.reset();
@@ -181,16 +171,15 @@ mod tests {
 
     #[test]
     fn metrics_have_names_of_their_own() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(None).unwrap();
         metrics.ended(Protocol::Http, "gpu", "200", Duration::from_millis(3));
         metrics.called("gpu", true);
-        let text = metrics.render(&Arc::default(), &[("forbidden", 2)], 1).unwrap();
+        let text = metrics.render(&Arc::default(), 1).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(
             text.contains(r#"vespid_gateway_requests{code="200",pool="gpu",protocol="http"} 1"#),
             "{text}"
         );
-        assert!(text.contains(r#"vespid_gateway_access{outcome="forbidden"} 2"#), "{text}");
         assert!(text.contains(r#"vespid_gateway_calls{pod_is="warm",pool="gpu"} 1"#), "{text}");
     }
 }

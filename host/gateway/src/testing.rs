@@ -278,7 +278,7 @@ impl Front {
 
     pub(crate) fn metrics(&self) -> String {
         let text =
-            self.gateway.shared.metrics.render(&self.gateway.shared.routes.load(), &[], crate::clock::now());
+            self.gateway.shared.metrics.render(&self.gateway.shared.routes.load(), crate::clock::now());
         String::from_utf8(text.unwrap()).unwrap()
     }
 }

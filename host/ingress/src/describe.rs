@@ -1,10 +1,12 @@
 //! What the server says of itself, of its models and of their repository, whichever protocol asks.
 
 use axum::http::HeaderMap;
+use vespid_auth::Action;
 use vespid_serving::{State, Statistics};
 use vespid_types::{ModelName, ModelRef, Result, Version};
 
 use crate::Api;
+use crate::access::Rights;
 use crate::grpc::proto::ModelConfig;
 use crate::version::chosen;
 use crate::wire::config;
@@ -62,9 +64,10 @@ impl Api {
         Ok(config::describe(&*self.predictor.resolve(&chosen(target, headers)?).await?))
     }
 
-    /// What every version of every model has counted.
-    pub(crate) fn all_statistics(&self) -> Vec<ModelStatistics> {
-        self.predictor.statistics().into_iter().map(to_wire).collect()
+    /// What every version of every model has counted that the caller may read of.
+    pub(crate) fn all_statistics(&self, rights: &Rights) -> Vec<ModelStatistics> {
+        let counted = self.predictor.statistics().into_iter();
+        counted.filter(|(name, ..)| rights.has(Action::ReadMetadata, name.as_str())).map(to_wire).collect()
     }
 
     /// What a version has counted; of all versions where none is named.
@@ -76,9 +79,10 @@ impl Api {
         Ok(asked.map(to_wire).collect())
     }
 
-    /// Every version of every model; of those only that can be called where `ready`.
-    pub(crate) fn index(&self, ready: bool) -> Vec<RepositoryIndexEntry> {
+    /// Every version of every model that the caller may read of; of those only that can be called where `ready`.
+    pub(crate) fn index(&self, ready: bool, rights: &Rights) -> Vec<RepositoryIndexEntry> {
         let entries = self.predictor.index().into_iter();
+        let entries = entries.filter(|entry| rights.has(Action::ReadMetadata, entry.name.as_str()));
         let wanted = entries.filter(|entry| !ready || matches!(entry.state, State::Ready | State::Idle));
         let to_wire = wanted.map(|entry| RepositoryIndexEntry {
             name: entry.name,

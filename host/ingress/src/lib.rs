@@ -2,6 +2,7 @@
 //!
 //! Contract: wire formats live in this crate and nowhere else; beyond it there are only the values of `vespid-types`.
 
+mod access;
 pub mod cases;
 mod describe;
 mod grpc;

@@ -193,6 +193,7 @@ async fn vespid_router(dir: PathBuf) -> axum::Router {
         sources,
         jobs: None,
         streams: None,
+        access: None,
         max_body: ByteSize::mib(64),
         stopping: watch::channel(false).1,
     })

@@ -70,6 +70,7 @@ async fn vespid(dir: PathBuf) -> (Router, Router) {
         sources,
         jobs: None,
         streams: None,
+        access: None,
         max_body: ByteSize::mib(64),
         stopping,
     };

@@ -7,6 +7,7 @@
     reason = "for tests"
 )]
 
+mod access;
 mod authoring;
 mod backends;
 mod batch;

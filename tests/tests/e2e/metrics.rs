@@ -41,7 +41,11 @@ fn the_page_lists_what_the_server_exposes() {
     // What is there only where it is asked for is asked for.
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).display().to_string();
-    let server = Server::configured(&["--memory-budget", "1GiB", "--batch-root", &path("")], &["iris"]);
+    fs::write(path("all.cedar"), "permit (principal, action, resource);").unwrap();
+    fs::write(path("access.yaml"), "anonymous: true\npolicies: all.cedar\n").unwrap();
+    let (root, access) = (path(""), path("access.yaml"));
+    let arguments = ["--memory-budget", "1GiB", "--batch-root", &root, "--access", &access];
+    let server = Server::configured(&arguments, &["iris"]);
     let second = Archive::built("iris").version("2").to_tar();
     assert_eq!(server.upload("iris", "2", &second).status, 201);
     let traffic = br#"{"weights": {"1": 1}, "shadow": {"version": 2}}"#;

@@ -80,6 +80,7 @@ impl Host {
             repository: repository.clone(),
             jobs: None,
             streams: None,
+            access: None,
             max_body: ByteSize::gib(1),
             stopping: watch::channel(false).1,
         };

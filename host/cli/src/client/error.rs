@@ -1,6 +1,7 @@
 //! What can go wrong between a command and the server, and what to do about it.
 
 use std::io;
+use std::path::PathBuf;
 
 use ureq::http::StatusCode;
 
@@ -9,6 +10,12 @@ use super::ServerUrl;
 /// Why there is no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
+    /// The token could not stand in a header.
+    #[error("VESPID_TOKEN is no token: it has characters that cannot be in one")]
+    Token,
+    /// The authorities cannot be used.
+    #[error("VESPID_CA_FILE {}: {reason}", file.display())]
+    CaFile { file: PathBuf, reason: String },
     /// Nobody listens there.
     #[error("no server answers at {server}")]
     Refused { server: ServerUrl },
@@ -53,7 +60,7 @@ impl ClientError {
             Self::Form { .. } => {
                 "check that --server names a Vespid server and not another service".to_owned()
             }
-            Self::Transport { .. } => return None,
+            Self::Token | Self::CaFile { .. } | Self::Transport { .. } => return None,
             Self::Status { status, server, message } => return status_hint(*status, server, message),
         };
         Some(hint)
@@ -67,8 +74,9 @@ fn status_hint(status: StatusCode, server: &ServerUrl, message: &str) -> Option<
         }
         StatusCode::NOT_FOUND => format!("`vespid models --server {server}` lists what is there"),
         StatusCode::CONFLICT => "raise `version` in model.toml, or remove the old one with `vespid delete`".to_owned(),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "the server asks for a permission that this request does not carry".to_owned()
+        StatusCode::UNAUTHORIZED => "put a token or an API key into VESPID_TOKEN".to_owned(),
+        StatusCode::FORBIDDEN => {
+            "ask who runs the server for the permission; `vespid authz check` tells them what is missing".to_owned()
         }
         StatusCode::SERVICE_UNAVAILABLE => "the server is busy or still loading: try again".to_owned(),
         StatusCode::METHOD_NOT_ALLOWED => {

@@ -27,7 +27,7 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) fn run(args: &DeleteArgs) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.url, None);
+    let client = Client::new(&args.server.url, None)?;
     client.delete(&oip::repository_path(&args.model, args.version))?;
     let deleted = ui::styled(GOOD, "deleted");
     ui::result(format!("{deleted} {} version {} from {}", args.model, args.version, client.server()))?;

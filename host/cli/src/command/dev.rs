@@ -21,6 +21,7 @@ use vespid_serving::{ReadyModel, Sources};
 use vespid_telemetry::{Log, LogFormat, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 use vespid_types::{Datatype, Extent, TensorSpec};
 
+use crate::access::AccessArgs;
 use crate::failure::{self, Failure, Hint};
 use crate::local::{Libraries, Local};
 use crate::registry::RegistryArgs;
@@ -63,6 +64,8 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT)]
     http: SocketAddr,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     libraries: Libraries,
 }
 
@@ -83,6 +86,7 @@ pub(crate) fn run(args: &DevArgs) -> anyhow::Result<()> {
 
 async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
     let local = Local::start(&args.libraries, MAX_INSTANCES).await?;
+    let access = args.access.open(&[("--http", args.http)], false)?;
     let listener = bind(args.http).await.hint_address(args.http)?;
     let address = listener.local_addr()?;
     let mut signals = Signals::listen()?;
@@ -104,12 +108,13 @@ async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
         ),
         jobs: None,
         streams: None,
+        access,
         max_body: ByteSize::mib(256),
         stopping: stopped.clone(),
     };
     // Before the first build: a change during it is not missed.
     let (changes, _watcher) = watched(&args.folder)?;
-    let listening = listen(listener, vespid_ingress::router(api), Duration::from_secs(75), stopped);
+    let listening = listen(listener, vespid_ingress::router(api), Duration::from_secs(75), None, stopped);
     let building = Dev {
         folder: &args.folder,
         registries: &args.libraries.registries,

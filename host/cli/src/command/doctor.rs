@@ -176,10 +176,10 @@ fn server(url: &ServerUrl) -> Check {
         #[serde(default)]
         version: String,
     }
-    let client = Client::new(url, Some(std::time::Duration::from_secs(5)));
-    let asked = client
-        .get::<Server>("/v2")
-        .and_then(|server| client.get::<serde::de::IgnoredAny>("/v2/health/ready").map(|_ready| server));
+    let asked = Client::new(url, Some(std::time::Duration::from_secs(5))).and_then(|client| {
+        let server = client.get::<Server>("/v2")?;
+        client.get::<serde::de::IgnoredAny>("/v2/health/ready").map(|_ready| server)
+    });
     match asked {
         Ok(Server { name, version }) => {
             Check::ok(NAME, ui::clean(&format!("{name} {version} is ready at {url}")))

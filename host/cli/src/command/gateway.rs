@@ -20,6 +20,7 @@ use vespid_package::StoreLocation;
 use crate::access::AccessArgs;
 use crate::cluster;
 use crate::serve::listener::listen;
+use crate::serve::tls::{Tls, TlsArgs};
 use crate::serve::{LogFormat, Signals, bind, open_store, start_log};
 
 const AFTER_HELP: &str = "\
@@ -58,6 +59,8 @@ pub(crate) struct GatewayArgs {
     uploads: Uploads,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     routing: Routing,
     /// How long requests in flight may take to end once it is told to stop
@@ -170,7 +173,9 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
         Some(location) => Some(open_store(location, args.uploads.cache.as_ref(), "gateways").await?),
         None => None,
     };
-    let access = args.access.open(&[("--http", args.http), ("--grpc", args.grpc)])?;
+    let access =
+        args.access.open(&[("--http", args.http), ("--grpc", args.grpc)], args.tls.asks_clients())?;
+    let tls = args.tls.open(access.is_none())?;
     let gateway =
         Gateway::new(args.options(), Some((client, namespace)), store, access.clone(), stopped.clone())?;
     let listeners = Listeners {
@@ -182,7 +187,7 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
     // Before it is announced: who reads that may send one at once.
     let signals = Signals::listen()?;
     listeners.announce()?;
-    let driven = drive(args, &gateway, listeners, signals, &stop, stopped).await;
+    let driven = drive(args, &gateway, listeners, tls, signals, &stop, stopped).await;
     if let Some(access) = access {
         // What was done last is in the audit.
         access.close().await;
@@ -194,6 +199,7 @@ async fn drive(
     args: &GatewayArgs,
     gateway: &Gateway,
     listeners: Listeners,
+    tls: Option<Tls>,
     mut signals: Signals,
     stop: &watch::Sender<bool>,
     stopped: watch::Receiver<bool>,
@@ -207,14 +213,14 @@ async fn drive(
             gateway.follow().await;
             anyhow::bail!("the API server is followed no more")
         };
-        let probes = listen(admin, gateway.admin(), idle, never.clone());
-        let packages = listen(packages, gateway.packages(), idle, never.clone());
+        let probes = listen(admin, gateway.admin(), idle, None, never.clone());
+        let packages = listen(packages, gateway.packages(), idle, None, never.clone());
         tokio::try_join!(probes, packages, follow).map(|((), (), ())| ())
     };
     let clients = async {
         tokio::try_join!(
-            listen(http, gateway.http(), idle, stopped.clone()),
-            listen(grpc, gateway.grpc(), idle, stopped),
+            listen(http, gateway.http(), idle, tls.clone(), stopped.clone()),
+            listen(grpc, gateway.grpc(), idle, tls, stopped),
         )
         .map(drop)
     };

@@ -26,7 +26,7 @@ pub(crate) struct ModelsArgs {
 }
 
 pub(crate) fn run(args: &ModelsArgs) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.url, None);
+    let client = Client::new(&args.server.url, None)?;
     let answer = client.post(oip::INDEX_PATH, b"{}", None)?;
     if args.output == Output::Json {
         let json: serde_json::Value = client.decode(&answer)?;

@@ -92,7 +92,7 @@ pub(crate) fn to_server(package: &Packaged<'_>, server: &ServerUrl, query: &str)
 }
 
 fn upload(server: &ServerUrl, manifest: &Manifest, package: &Path, query: &str) -> anyhow::Result<()> {
-    let client = Client::new(server, None);
+    let client = Client::new(server, None)?;
     let unreadable = || format!("{} cannot be read", package.display());
     let file = File::open(package).hint(unreadable(), "check the path")?;
     let length = file.metadata().hint(unreadable(), "check the path")?.len();

@@ -58,7 +58,7 @@ pub(crate) struct TrafficArgs {
 }
 
 pub(crate) fn run(args: &TrafficArgs) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.url, None);
+    let client = Client::new(&args.server.url, None)?;
     let path = oip::traffic_path(&args.model);
     let traffic: Traffic = match args.document()? {
         None => client.get(&path)?,

@@ -42,13 +42,14 @@ impl Local {
             sources: Sources::new(self.repository.clone(), registries.open(ByteSize(0))?, Vec::new()),
             jobs: None,
             streams,
+            access: None,
             max_body: ByteSize(0),
             stopping: never.clone(),
         };
         let router = vespid_ingress::admin_router(api);
         tokio::spawn(async move {
             let _never_told_to_stop = always;
-            crate::serve::listener::listen(listener, router, IDLE, never).await
+            crate::serve::listener::listen(listener, router, IDLE, None, never).await
         });
         Ok(bound)
     }

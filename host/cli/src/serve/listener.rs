@@ -2,7 +2,8 @@
 //!
 //! Contract: [`listen`] ends when it was told to stop and what was in flight has been answered; from then on nothing new
 //! is accepted, and connections without a request are closed. Clients that are slow to send the head of a request are cut
-//! off. Cost: a task a connection. Left out on purpose: TLS, and a limit on connections, which the system has.
+//! off. Cost: a task a connection. Left out on purpose: a limit on connections,
+//! which the system has.
 //!
 //! It is `axum-server` and not `axum::serve`, which sets no timer and so waits for ever for the head of a request.
 
@@ -12,10 +13,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum_server::accept::NoDelayAcceptor;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use axum::middleware::AddExtension;
+use axum_server::accept::{Accept, NoDelayAcceptor};
+use axum_server::service::SendService;
 use axum_server::{Handle, Server};
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use super::tls::Tls;
 
 /// How often the other end of an HTTP/2 connection is asked whether it is there, and how long it has for the answer: a client
 /// that vanished is to end its calls.
@@ -30,21 +39,42 @@ const MAX_STREAMS: u32 = 4096;
 /// does not hold up the others of its connection. Each stream has its own limit.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Serves until `stopped` turns true and what is in flight has ended. A connection on which no head of a request comes for
-/// `idle` is closed.
+/// The routes, with the client's address.
+type WithClient = AddExtension<Router, ConnectInfo<SocketAddr>>;
+
+/// Serves until `stopped` turns true and what is in flight has ended, over TLS where that is given. A connection on which no head of a
+/// request comes for `idle` is closed.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     idle: Duration,
-    mut stopped: watch::Receiver<bool>,
+    tls: Option<Tls>,
+    stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let server = Server::<SocketAddr>::from_listener(listener);
+    // Answers are small and whole: waiting to fill a packet only delays them.
+    let plain = NoDelayAcceptor::new();
+    match tls {
+        None => run(server.acceptor(plain), router, idle, stopped).await,
+        Some(tls) => run(server.acceptor(tls.acceptor(plain)), router, idle, stopped).await,
+    }
+}
+
+async fn run<A>(
+    server: Server<SocketAddr, A>,
+    router: Router,
+    idle: Duration,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()>
+where
+    A: Accept<TcpStream, WithClient> + Clone + Send + Sync + 'static,
+    A::Stream: AsyncRead + AsyncWrite + Unpin + Send,
+    A::Service: SendService<Request<Incoming>> + Send,
+    A::Future: Send,
+{
     let handle = Handle::new();
-    let mut server = Server::<SocketAddr>::from_listener(listener)
-        // Answers are small and whole: waiting to fill a packet only delays them.
-        .acceptor(NoDelayAcceptor::new())
-        .first_request_timeout(idle)
-        .accept_error_handler(not_accepted)
-        .handle(handle.clone());
+    let mut server =
+        server.first_request_timeout(idle).accept_error_handler(not_accepted).handle(handle.clone());
     server.http_builder().http1().header_read_timeout(idle);
     server
         .http_builder()

@@ -21,10 +21,11 @@ use axum::{Json, Router};
 use bytesize::ByteSize;
 use hyper::body::Body as _;
 use serde_json::{Value, json};
+use vespid_auth::Asker;
 use vespid_types::Error;
 
 use crate::answer::{Answer, Counted};
-use crate::authorize::{Action, Asker, Done, Subject};
+use crate::authorize::{Action, Subject, done};
 use crate::body::{self, Limited};
 use crate::dispatch::{Call, Destination};
 use crate::error::Failure;
@@ -113,7 +114,7 @@ impl Shared {
             Target::Remove { name, version } => {
                 let removed = self.uploads.remove(&name, version).await;
                 let (action, status) = (Action::Remove, StatusCode::NO_CONTENT.as_u16());
-                self.tell(asker, Done::of(action, name.as_str(), version, None, &removed, status)).await;
+                self.tell(asker, done(action, (&name, version), None, &removed, status)).await;
                 removed?;
                 StatusCode::NO_CONTENT.into_response()
             }

@@ -27,12 +27,13 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
+use vespid_auth::Asker;
 use vespid_package::oci::{Reference, RegistryError};
 use vespid_package::{ArchiveLimits, MAX_FILES, PackageError, Store, Verified};
 use vespid_resources::{Model, ModelSpec, ModelVersion, PackageSource, names};
 use vespid_types::{Error, ErrorCode, ModelName, Version};
 
-use crate::authorize::{Action, Asker, Done};
+use crate::authorize::{Action, done};
 use crate::body;
 use crate::cluster::Cluster;
 use crate::error::Failure;
@@ -279,7 +280,7 @@ pub(crate) async fn put(
         let mut digest = None;
         let taken = take(&shared, &name, version, arrived, &how, &asker, &mut digest).await;
         let (action, status) = (Action::Upload, StatusCode::CREATED.as_u16());
-        shared.tell(asker, Done::of(action, name.as_str(), version, digest.as_deref(), &taken, status)).await;
+        shared.tell(asker, done(action, (&name, version), digest.as_deref(), &taken, status)).await;
         taken
     });
     let answer =

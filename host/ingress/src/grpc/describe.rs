@@ -1,6 +1,7 @@
 //! Descriptions of the server, its models and their repository as messages.
 
 use axum::http::HeaderMap;
+use vespid_auth::Action;
 use vespid_types::{Error, ErrorCode, Extent};
 
 use super::decode::target;
@@ -12,6 +13,7 @@ use super::proto::{
     ModelStatistics as StatisticsMessage, ModelStatisticsResponse, RepositoryIndexResponse,
     ServerMetadataResponse, StatisticDuration,
 };
+use crate::access::{Purpose, Rights};
 use crate::version::chosen;
 use crate::wire::metadata::{
     ModelMetadata, ModelState, RepositoryIndexEntry, ServerMetadata, TensorMetadata,
@@ -55,8 +57,8 @@ pub(super) fn is_ready(api: &Api, model: &str, version: &str, headers: &HeaderMa
     }
 }
 
-pub(super) fn index(api: &Api, ready: bool) -> RepositoryIndexResponse {
-    RepositoryIndexResponse { models: api.index(ready).into_iter().map(index_entry).collect() }
+pub(super) fn index(api: &Api, ready: bool, rights: &Rights) -> RepositoryIndexResponse {
+    RepositoryIndexResponse { models: api.index(ready, rights).into_iter().map(index_entry).collect() }
 }
 
 fn index_entry(entry: RepositoryIndexEntry) -> ModelIndex {
@@ -75,12 +77,20 @@ fn index_entry(entry: RepositoryIndexEntry) -> ModelIndex {
     }
 }
 
-/// What models have counted; all of them where none is named.
-pub(super) fn statistics(api: &Api, model: &str, version: &str) -> Result<ModelStatisticsResponse, Error> {
+/// What models have counted; all of them that the caller may read of where none is named.
+pub(super) async fn statistics(
+    api: &Api,
+    model: &str,
+    version: &str,
+    rights: &Rights,
+) -> Result<ModelStatisticsResponse, Error> {
     let counted = match (model, version) {
-        ("", "") => api.all_statistics(),
+        ("", "") => api.all_statistics(rights),
         ("", _) => return Err(Error::invalid("version: it is of no model: give its name as well")),
-        _ => api.statistics(&target(model, version)?)?,
+        _ => {
+            rights.permit(&Purpose::model(Action::ReadMetadata, model)).await?;
+            api.statistics(&target(model, version)?)?
+        }
     };
     Ok(ModelStatisticsResponse { model_stats: counted.into_iter().map(statistics_message).collect() })
 }

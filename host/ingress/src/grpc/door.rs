@@ -1,8 +1,9 @@
 //! What is done with every call before a service sees it, and with its answer.
 //!
-//! Contract: `grpc-timeout` becomes a [`Deadline`] among the request's extensions, counted from here on, so that the time
-//! of reading the message counts too. An answer is compressed as its request was: what a client could read, most of them
-//! say, is no wish for it. Cost: a few headers.
+//! Contract: who calls has shown who they are, and their rights are among the request's extensions. `grpc-timeout` becomes a
+//! [`Deadline`] there, counted from here on, so that the time of reading the message counts too. An answer is compressed as
+//! its request was: what a client could read, most of them say, is no wish for it. Cost: a few headers, and what `vespid_auth`
+//! says.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tonic::{Code, Status};
 use tower_http::timeout::{TimeoutBody, TimeoutError};
 use vespid_types::{BoxError, Deadline, Error, ErrorCode};
 
+use super::access;
 use super::observe::Call;
 use super::status::status;
 use super::until_stopping;
@@ -36,6 +38,9 @@ pub(super) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
         }
         Ok(None) => {}
         Err(error) => return call.answer(status(&error).into_http()),
+    }
+    if let Err(denied) = access::identify(&api, &mut request).await {
+        return call.answer(status(&denied).into_http());
     }
     answer_as_asked(request.headers_mut());
     // Its stream is open for as long as the client likes, which would keep the server from ending.

@@ -12,6 +12,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 use vespid_types::{Error, ErrorCode};
 
+use super::access;
 use super::decode::target;
 use super::proto::grpc_inference_service_server::SERVICE_NAME;
 use super::status::status;
@@ -43,6 +44,15 @@ impl Health {
     }
 }
 
+impl Health {
+    /// What is asked about, where the caller may know of it.
+    async fn permit(&self, request: Request<HealthCheckRequest>) -> Result<String, Status> {
+        let service = &request.get_ref().service;
+        access::permit_health(&self.api, &request, service).await.map_err(|denied| status(&denied))?;
+        Ok(request.into_inner().service)
+    }
+}
+
 type Watched = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -51,7 +61,7 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let service = request.into_inner().service;
+        let service = self.permit(request).await?;
         match self.state(&service) {
             Some(state) => Ok(Response::new(response(state))),
             None => {
@@ -67,7 +77,7 @@ impl health_server::Health for Health {
     type WatchStream = Watched;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watched>, Status> {
-        let service = request.into_inner().service;
+        let service = self.permit(request).await?;
         let seen = (self.clone(), None);
         let states = stream::unfold(seen, move |(health, seen)| {
             let service = service.clone();

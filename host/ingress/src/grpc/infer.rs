@@ -2,16 +2,19 @@
 
 use axum::http::HeaderMap;
 use tonic::Status;
+use vespid_auth::Action;
 use vespid_serving::{Inference, ReadyModel};
 use vespid_telemetry::Subject;
 use vespid_types::{Deadline, Error, ModelRef, Parameter, Request, Response};
 
+use super::access;
 use super::decode::{Decoded, decode, target};
 use super::encode::encode;
 use super::observe::About;
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::status::unlogged;
 use crate::Api;
+use crate::access::{Purpose, Rights};
 use crate::observe::{GRPC, fault};
 use crate::version::chosen;
 use crate::wire::OutputFormat;
@@ -27,12 +30,17 @@ pub(super) struct Caller {
     pub(super) deadline: Option<Deadline>,
     /// Its metadata.
     pub(super) headers: HeaderMap,
+    /// What it may do.
+    pub(super) rights: Rights,
 }
 
 impl Caller {
-    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+    /// # Errors
+    /// As [`access::rights`].
+    pub(super) fn of<T>(api: &Api, request: &tonic::Request<T>) -> Result<Self, Error> {
         let headers: &HeaderMap = request.metadata().as_ref();
-        Self { deadline: request.extensions().get().copied(), headers: headers.clone() }
+        let (deadline, rights) = (request.extensions().get().copied(), access::rights(api, request)?);
+        Ok(Self { deadline, headers: headers.clone(), rights })
     }
 }
 
@@ -85,6 +93,7 @@ pub(super) fn to_wire(
 /// Finds the model, which is loaded first where it is not, and reads the request. A failure is logged.
 pub(super) async fn prepare(api: &Api, message: ModelInferRequest, caller: &Caller) -> Result<Asked, Error> {
     let found = async {
+        caller.rights.permit(&Purpose::model(Action::Predict, &message.model_name)).await?;
         let target = target(&message.model_name, &message.model_version)?;
         Ok((api.predictor.resolve(&chosen(&target, &caller.headers)?).await?, target))
     };

@@ -5,6 +5,7 @@
 //! message is put together once from its frames, and its tensors are slices of it. An answer is compressed where its
 //! request was, and as that was. Left out on purpose: shared memory, which is refused, and an answer's typed contents.
 
+mod access;
 mod codec;
 mod contents;
 mod decode;

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use vespid_auth::Action;
 use vespid_serving::LoadOptions;
 use vespid_types::{Error, ModelName};
 
+use super::access::OK;
 use super::describe;
 use super::proto::model_repository_parameter::ParameterChoice;
 use super::proto::{
@@ -12,29 +14,39 @@ use super::proto::{
     RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse,
 };
 use crate::Api;
+use crate::access::{Purpose, Rights};
 use crate::wire::repository::LoadParameters;
 use crate::wire::{fault, repository};
 
-pub(super) fn index(api: &Api, request: &RepositoryIndexRequest) -> Result<RepositoryIndexResponse, Error> {
+pub(super) fn index(
+    api: &Api,
+    request: &RepositoryIndexRequest,
+    rights: &Rights,
+) -> Result<RepositoryIndexResponse, Error> {
     if !request.repository_name.is_empty() {
         return Err(Error::invalid(
             "repository_name: this server has one repository, which has no name: leave it out",
         ));
     }
-    Ok(describe::index(api, request.ready))
+    Ok(describe::index(api, request.ready, rights))
 }
 
 pub(super) async fn load(
     api: &Api,
     request: RepositoryModelLoadRequest,
+    rights: &Rights,
 ) -> Result<RepositoryModelLoadResponse, Error> {
     let RepositoryModelLoadRequest { repository_name, model_name, parameters } = request;
     let model = model(repository_name, model_name)?;
-    let options = options(&model, parameters).map_err(|error| repository::refused(&model, error))?;
-    if !options.files.is_empty() {
-        api.sources.allow_upload().map_err(|error| repository::refused(&model, error))?;
-    }
-    api.repository.load(model.clone(), options).await?;
+    let load = async {
+        let options = options(&model, parameters).map_err(|error| repository::refused(&model, error))?;
+        if !options.files.is_empty() {
+            rights.permit(&Purpose::model(Action::Upload, model.as_str())).await?;
+            api.sources.allow_upload().map_err(|error| repository::refused(&model, error))?;
+        }
+        api.repository.load(model.clone(), options).await
+    };
+    rights.change(&Purpose::model(Action::Admin, model.as_str()), OK, load).await?;
     Ok(RepositoryModelLoadResponse { model_name: model.into(), is_loaded: true })
 }
 
@@ -59,11 +71,13 @@ fn options(
 pub(super) async fn unload(
     api: &Api,
     request: RepositoryModelUnloadRequest,
+    rights: &Rights,
 ) -> Result<RepositoryModelUnloadResponse, Error> {
     // `unload_dependents` has nothing to act on: no model here is loaded along with another.
     let RepositoryModelUnloadRequest { repository_name, model_name, parameters: _ } = request;
     let model = model(repository_name, model_name)?;
-    api.repository.unload(model.clone()).await?;
+    let unload = api.repository.unload(model.clone());
+    rights.change(&Purpose::model(Action::Admin, model.as_str()), OK, unload).await?;
     Ok(RepositoryModelUnloadResponse { model_name: model.into(), is_unloaded: true })
 }
 

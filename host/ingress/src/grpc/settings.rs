@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use serde_json::{Number, Value};
+use vespid_auth::Action;
 use vespid_types::Error;
 
+use super::access::OK;
 use super::decode::target;
 use super::proto::log_settings_request::setting_value::ParameterChoice as Given;
 use super::proto::log_settings_response::SettingValue as LogValue;
@@ -12,10 +14,25 @@ use super::proto::log_settings_response::setting_value::ParameterChoice;
 use super::proto::trace_setting_response::SettingValue as TraceValue;
 use super::proto::{LogSettingsRequest, LogSettingsResponse, TraceSettingRequest, TraceSettingResponse};
 use crate::Api;
+use crate::access::{Purpose, Rights};
 use crate::wire::settings::{self, Settings};
 
 /// Changes what is named, and tells all settings.
-pub(super) fn trace(api: &Api, request: TraceSettingRequest) -> Result<TraceSettingResponse, Error> {
+pub(super) async fn trace(
+    api: &Api,
+    request: TraceSettingRequest,
+    rights: &Rights,
+) -> Result<TraceSettingResponse, Error> {
+    let model = Some(request.model_name.as_str()).filter(|name| !name.is_empty());
+    let purpose = |action| Purpose { model, ..Purpose::server(action) };
+    if request.settings.is_empty() {
+        rights.permit(&purpose(Action::ReadMetadata)).await?;
+        return change_trace(api, request.clone());
+    }
+    rights.change(&purpose(Action::Admin), OK, async { change_trace(api, request.clone()) }).await
+}
+
+fn change_trace(api: &Api, request: TraceSettingRequest) -> Result<TraceSettingResponse, Error> {
     let model = match request.model_name.as_str() {
         "" => None,
         name => Some(target(name, "")?),
@@ -41,7 +58,19 @@ pub(super) fn trace(api: &Api, request: TraceSettingRequest) -> Result<TraceSett
 }
 
 /// Changes what is named, and tells all settings.
-pub(super) fn log(api: &Api, request: LogSettingsRequest) -> Result<LogSettingsResponse, Error> {
+pub(super) async fn log(
+    api: &Api,
+    request: LogSettingsRequest,
+    rights: &Rights,
+) -> Result<LogSettingsResponse, Error> {
+    if request.settings.is_empty() {
+        rights.permit(&Purpose::server(Action::ReadMetadata)).await?;
+        return change_log(api, request);
+    }
+    rights.change(&Purpose::server(Action::Admin), OK, async { change_log(api, request) }).await
+}
+
+fn change_log(api: &Api, request: LogSettingsRequest) -> Result<LogSettingsResponse, Error> {
     let asked: Settings = request
         .settings
         .into_iter()

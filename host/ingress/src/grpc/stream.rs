@@ -41,11 +41,11 @@ pub(super) type Responses = Pin<Box<dyn Stream<Item = Result<ModelStreamInferRes
 type Part = Result<ModelInferResponse, (String, Error)>;
 
 /// Answers a stream of requests. Its deadline is that of each.
-pub(super) fn answer(api: &Api, request: Request<Streaming<ModelInferRequest>>) -> Responses {
+pub(super) fn answer(api: &Api, caller: Caller, request: Request<Streaming<ModelInferRequest>>) -> Responses {
     let fails_by_status = request.metadata().get("triton_grpc_error").is_some_and(|value| value == "true");
     let exchange = Exchange {
         api: api.clone(),
-        caller: Caller::of(&request),
+        caller,
         fails_by_status,
         requests: Some(request.into_inner()),
         end: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use vespid_auth::www_authenticate;
 use vespid_types::{Error, header as shared};
 
 use crate::wire;
@@ -13,7 +14,7 @@ use crate::wire;
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// A failure on its way to the client.
-pub(super) struct Failure {
+pub(crate) struct Failure {
     status: StatusCode,
     error: Error,
     field: Option<&'static str>,
@@ -88,6 +89,9 @@ impl IntoResponse for Failure {
             }
             _ => None,
         };
+        if let Some(challenge) = www_authenticate(&error).and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if error.is_refused() {
             headers.insert(shared::RETRY, HeaderValue::from_static(shared::ELSEWHERE));
         }

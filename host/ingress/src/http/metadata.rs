@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::error::Failure;
 use super::target::Target;
+use crate::access::Rights;
 use crate::describe;
 use crate::version::chosen;
 use crate::wire::metadata::{ModelMetadata, ServerMetadata};
@@ -28,8 +29,8 @@ pub(super) async fn server() -> Json<ServerMetadata> {
 }
 
 /// KServe's list of models.
-pub(super) async fn models(State(api): State<Api>) -> Json<Value> {
-    Json(json!({"models": api.model_names()}))
+pub(super) async fn models(State(api): State<Api>, rights: Rights) -> Json<Value> {
+    Json(json!({"models": api.model_names(&rights)}))
 }
 
 pub(super) async fn model(
@@ -50,8 +51,8 @@ pub(super) async fn model_ready(
 }
 
 /// What every version of every model has counted.
-pub(super) async fn all_statistics(State(api): State<Api>) -> Json<ModelStatisticsList> {
-    Json(ModelStatisticsList { model_stats: api.all_statistics() })
+pub(super) async fn all_statistics(State(api): State<Api>, rights: Rights) -> Json<ModelStatisticsList> {
+    Json(ModelStatisticsList { model_stats: api.all_statistics(&rights) })
 }
 
 /// What a version has counted; of all versions where none is named.

@@ -3,8 +3,9 @@
 //! Contract: every failure is a JSON body `{"error": message}` with the status of its [`ErrorCode`]; request bodies are
 //! limited before they are read, and may be compressed, as answers may be. A client that goes away ends its call. Every
 //! answer has a header `x-request-id`. Cost: an inference body is read into one buffer, of which the tensors are slices.
-//! Left out so far: authentication.
+//! Who may do what is asked in `access`, of every route for clients.
 
+mod access;
 pub(crate) mod batches;
 pub(crate) mod body;
 mod docs;
@@ -17,7 +18,7 @@ mod metrics;
 mod observe;
 mod openai;
 mod repository;
-mod request_id;
+pub(crate) mod request_id;
 mod settings;
 mod streams;
 mod target;
@@ -34,12 +35,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post, put};
 use bytesize::ByteSize;
 use tokio::sync::watch;
+use vespid_auth::{Access, Action};
 use vespid_batch::Jobs;
 use vespid_serving::{Predictor, Repository, Sources};
 use vespid_stream::Streams;
 use vespid_telemetry::Telemetry;
 use vespid_types::{Error, ErrorCode, ModelName};
 
+use crate::access::Rights;
 use body::{drain, read_body};
 use error::Failure;
 
@@ -58,6 +61,8 @@ pub struct Api {
     pub jobs: Option<Jobs>,
     /// The streams of this process, where it is to have some: from when their models are loaded.
     pub streams: Option<Arc<OnceLock<Streams>>>,
+    /// Who may do what; everybody everything where nothing is said.
+    pub access: Option<Access>,
     /// How large the body of an inference request may be.
     pub max_body: ByteSize,
     /// Turns true when the server is told to end: it is not ready from then on.
@@ -65,10 +70,11 @@ pub struct Api {
 }
 
 impl Api {
-    /// Every model, ready or not.
-    fn model_names(&self) -> Vec<ModelName> {
+    /// Every model that the caller may read of, ready or not.
+    fn model_names(&self, rights: &Rights) -> Vec<ModelName> {
         let mut names: Vec<_> = self.predictor.index().into_iter().map(|entry| entry.name).collect();
         names.dedup();
+        names.retain(|name| rights.has(Action::ReadMetadata, name.as_str()));
         names
     }
 }
@@ -111,7 +117,9 @@ pub fn router(api: Api) -> Router {
             .route(&path("/generate_stream"), post(generate::generate_stream));
     }
     let observe = middleware::from_fn_with_state(api.clone(), observe::observe);
-    finish(routes.merge(other_protocols()).merge(settings()), api).layer(observe)
+    let access = middleware::from_fn_with_state(api.clone(), access::pass);
+    let routes = routes.merge(other_protocols()).merge(settings()).route_layer(access);
+    finish(routes, api).layer(observe)
 }
 
 /// The settings of traces and of the log.

@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use vespid_auth::Action;
 use vespid_serving::Inference;
 use vespid_types::{ModelName, ModelRef, Result};
 
@@ -17,17 +18,20 @@ use super::body::read_body;
 use super::error::{Failed, Failure};
 use super::observe;
 use super::target::Target;
+use crate::access::{Purpose, Rights};
 use crate::observe::HTTP;
 use crate::version::chosen;
 use crate::wire::openai::{EmbeddingsRequest, Fault, ModelList, ModelObject, error_body};
 
 pub(super) async fn embeddings(
     State(api): State<Api>,
+    rights: Rights,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
     let body = read_body(body, api.max_body, 0).await?;
     let asked = EmbeddingsRequest::read(&body)?;
+    rights.permit(&Purpose::model(Action::Predict, asked.model.as_str())).await?;
     let target = ModelRef { name: asked.model.clone(), version: None };
     let chosen = chosen(&target, &headers)?;
     let model = api.predictor.resolve(&chosen).await;
@@ -45,8 +49,8 @@ async fn answer(inference: &Inference, asked: EmbeddingsRequest<'_>) -> Result<R
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
-pub(super) async fn models(State(api): State<Api>) -> Json<ModelList> {
-    Json(list(&api))
+pub(super) async fn models(State(api): State<Api>, rights: Rights) -> Json<ModelList> {
+    Json(list(&api, &rights))
 }
 
 pub(super) async fn model(
@@ -57,8 +61,8 @@ pub(super) async fn model(
 }
 
 /// The models that can be asked.
-pub(super) fn list(api: &Api) -> ModelList {
-    ModelList::new(api.model_names().iter().filter_map(|name| model_object(api, name).ok()).collect())
+pub(super) fn list(api: &Api, rights: &Rights) -> ModelList {
+    ModelList::new(api.model_names(rights).iter().filter_map(|name| model_object(api, name).ok()).collect())
 }
 
 pub(super) fn model_object(api: &Api, name: &ModelName) -> Result<ModelObject> {

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tower_http::timeout::TimeoutBody;
+use vespid_auth::Action;
 use vespid_serving::Traffic;
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, ModelRef, Version};
 
@@ -19,6 +20,7 @@ use super::body::PAUSE;
 use super::error::Failure;
 use super::target::{Target, VersionedTarget};
 use super::{Api, drain, read_body};
+use crate::access::{Purpose, Rights};
 use crate::wire;
 use crate::wire::metadata::{ModelState, RepositoryIndexEntry};
 
@@ -27,11 +29,12 @@ const MAX_TRAFFIC: ByteSize = ByteSize::kib(64);
 
 pub(super) async fn index(
     State(api): State<Api>,
+    rights: Rights,
     body: Body,
 ) -> Result<Json<Vec<RepositoryIndexEntry>>, Failure> {
     let body = read_body(body, api.max_body, 0).await?;
     let request = wire::repository::decode_index(&body)?;
-    Ok(Json(api.index(request.ready)))
+    Ok(Json(api.index(request.ready, &rights)))
 }
 
 pub(super) async fn upload(
@@ -87,6 +90,7 @@ pub(super) async fn remove(
 /// Brings a model back into service, as it is stored or otherwise.
 pub(super) async fn load(
     State(api): State<Api>,
+    rights: Rights,
     Target(ModelRef { name, .. }): Target,
     body: Body,
 ) -> Result<StatusCode, Failure> {
@@ -97,6 +101,7 @@ pub(super) async fn load(
         .await
         .map_err(|error| Error::internal("a task failed").with_source(error))??;
     if !options.files.is_empty() {
+        rights.permit(&Purpose::model(Action::Upload, name.as_str())).await?;
         api.sources.allow_upload()?;
     }
     api.repository.load(name, options).await?;

@@ -15,6 +15,7 @@ use super::body::{drain, read_for};
 use super::error::Failure;
 use super::target::Verbed;
 use super::{observe, openai};
+use crate::access::Rights;
 use crate::observe::HTTP;
 use crate::wire::openai::{ModelList, ModelObject};
 use crate::wire::v1;
@@ -32,8 +33,8 @@ pub(super) struct Models {
     list: ModelList,
 }
 
-pub(super) async fn models(State(api): State<Api>) -> Json<Models> {
-    Json(Models { models: api.model_names(), list: openai::list(&api) })
+pub(super) async fn models(State(api): State<Api>, rights: Rights) -> Json<Models> {
+    Json(Models { models: api.model_names(&rights), list: openai::list(&api, &rights) })
 }
 
 /// A model, for KServe by `ready` and for OpenAI by the rest.

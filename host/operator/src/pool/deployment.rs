@@ -75,7 +75,8 @@ fn strategy(pool: &ModelPool) -> DeploymentStrategy {
 
 fn args(pool: &ModelPool, options: &OperatorOptions) -> Vec<String> {
     let spec = &pool.spec;
-    let mut args: Vec<String> = vec!["serve".to_owned()];
+    // The gateway asks who may, and the NetworkPolicy lets nobody else in.
+    let mut args: Vec<String> = vec!["serve".to_owned(), "--no-authentication".to_owned()];
     let mut option = |name: &str, value: String| args.extend([format!("--{name}"), value]);
     option("pool", pool.name_any());
     option("store", STORE.to_owned());

@@ -19,6 +19,14 @@ use vespid_types::{Error, ErrorCode, ModelRef};
 use super::Api;
 use super::error::Failure;
 use super::target::Target;
+use crate::access::Rights;
+
+/// Every path that is described, as the document writes it.
+#[cfg(test)]
+pub(super) fn paths() -> Vec<String> {
+    let document = document::of_server(None);
+    document["paths"].as_object().unwrap().keys().cloned().collect()
+}
 
 /// What the page loads.
 const ASSETS: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
@@ -60,9 +68,9 @@ pub(super) async fn asset(Path(asset): Path<String>) -> Result<Response, Failure
     }
 }
 
-pub(super) async fn document(State(api): State<Api>) -> Json<Value> {
+pub(super) async fn document(State(api): State<Api>, rights: Rights) -> Json<Value> {
     let ready = |name| api.predictor.model(&ModelRef { name, version: None }).ok();
-    let model = api.model_names().into_iter().find_map(ready);
+    let model = api.model_names(&rights).into_iter().find_map(ready);
     Json(document::of_server(model.as_ref().map(|model| (model.name(), model.signature()))))
 }
 
