@@ -41,7 +41,9 @@ fn the_page_lists_what_the_server_exposes() {
     // What is there only where it is asked for is asked for.
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).display().to_string();
-    let server = Server::configured(&["--memory-budget", "1GiB", "--batch-root", &path("")], &["iris"]);
+    fs::write(path("limits.yaml"), "models: [{ match: iris, concurrent: 100 }]").unwrap();
+    let arguments = ["--memory-budget", "1GiB", "--batch-root", &path(""), "--limits", &path("limits.yaml")];
+    let server = Server::configured(&arguments, &["iris"]);
     let second = Archive::built("iris").version("2").to_tar();
     assert_eq!(server.upload("iris", "2", &second).status, 201);
     let traffic = br#"{"weights": {"1": 1}, "shadow": {"version": 2}}"#;

@@ -70,6 +70,9 @@ fn status_hint(status: StatusCode, server: &ServerUrl, message: &str) -> Option<
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             "the server asks for a permission that this request does not carry".to_owned()
         }
+        StatusCode::TOO_MANY_REQUESTS => {
+            "the model or its tenant is at a limit of the server's (--limits): try again later".to_owned()
+        }
         StatusCode::SERVICE_UNAVAILABLE => "the server is busy or still loading: try again".to_owned(),
         StatusCode::METHOD_NOT_ALLOWED => {
             "check that --server names a Vespid server that accepts pushed models".to_owned()

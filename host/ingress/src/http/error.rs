@@ -86,7 +86,7 @@ impl IntoResponse for Failure {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"))
             }
-            _ => None,
+            _ => error.retry_after().and_then(|wait| headers.insert(header::RETRY_AFTER, wait.into())),
         };
         if error.is_refused() {
             headers.insert(shared::RETRY, HeaderValue::from_static(shared::ELSEWHERE));

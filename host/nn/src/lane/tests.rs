@@ -68,6 +68,7 @@ fn loaded(batching: Batching) -> (LoadedSessions, Opener, Arc<Mutex<Vec<u64>>>) 
             growth: Growth::default(),
             device: Device::Cpu,
             memory: 0,
+            threads: 1,
             sessions: vec![session],
         },
         opener,

@@ -17,7 +17,7 @@ use vespid_tests::server::Server;
     clippy::restriction,
     reason = "generated"
 )]
-pub(super) mod proto {
+pub(crate) mod proto {
     tonic::include_proto!("inference");
 }
 
@@ -28,28 +28,28 @@ use proto::{ModelInferRequest, ModelInferResponse};
 /// Larger than any message here.
 const LIMIT: usize = 1 << 30;
 
-pub(super) type Service = GrpcInferenceServiceClient<Channel>;
+pub(crate) type Service = GrpcInferenceServiceClient<Channel>;
 
 /// One connection. Its tasks run beside the test.
-pub(super) struct Client {
-    pub(super) runtime: Runtime,
+pub(crate) struct Client {
+    pub(crate) runtime: Runtime,
     channel: Channel,
 }
 
 impl Client {
-    pub(super) fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         let runtime = Runtime::new().unwrap();
         let endpoint = Endpoint::from_shared(server.grpc_url()).unwrap();
         let channel = runtime.block_on(endpoint.connect()).unwrap();
         Self { runtime, channel }
     }
 
-    pub(super) fn service(&self) -> Service {
+    pub(crate) fn service(&self) -> Service {
         Service::new(self.channel.clone()).max_decoding_message_size(LIMIT).max_encoding_message_size(LIMIT)
     }
 
     /// Waits for a call.
-    pub(super) fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Status> {
@@ -57,7 +57,7 @@ impl Client {
     }
 
     /// A call of `loop` on a server that takes one call at a time, which is asked until it takes this one.
-    pub(super) fn looping(&self) -> JoinHandle<Result<ModelInferResponse, Status>> {
+    pub(crate) fn looping(&self) -> JoinHandle<Result<ModelInferResponse, Status>> {
         let mut service = self.service();
         self.runtime.spawn(async move {
             loop {
@@ -69,7 +69,7 @@ impl Client {
         })
     }
 
-    pub(super) fn infer(
+    pub(crate) fn infer(
         &self,
         request: impl tonic::IntoRequest<ModelInferRequest>,
     ) -> Result<ModelInferResponse, Status> {
@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// Calls a method of another service with one message, for which there is one.
-    pub(super) fn call<Q, A>(&self, path: &'static str, message: Q) -> Result<A, Status>
+    pub(crate) fn call<Q, A>(&self, path: &'static str, message: Q) -> Result<A, Status>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
@@ -93,7 +93,7 @@ impl Client {
 }
 
 /// A request with one raw input.
-pub(super) fn raw(
+pub(crate) fn raw(
     model: &str,
     input: &str,
     datatype: &str,
@@ -108,7 +108,7 @@ pub(super) fn raw(
     }
 }
 
-pub(super) fn tensor(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
+pub(crate) fn tensor(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
     InferInputTensor {
         name: name.to_owned(),
         datatype: datatype.to_owned(),
@@ -118,23 +118,23 @@ pub(super) fn tensor(name: &str, datatype: &str, shape: &[i64]) -> InferInputTen
 }
 
 /// The flower that the `iris` models are asked about where any will do.
-pub(super) fn flower() -> ModelInferRequest {
+pub(crate) fn flower() -> ModelInferRequest {
     let data: Vec<u8> = [5.1_f32, 3.5, 1.4, 0.2].into_iter().flat_map(f32::to_le_bytes).collect();
     raw("iris", "measurements", "FP32", &[1, 4], data)
 }
 
 /// A request to one of the hostile plugins.
-pub(super) fn kind(model: &str, kind: i32) -> ModelInferRequest {
+pub(crate) fn kind(model: &str, kind: i32) -> ModelInferRequest {
     raw(model, "kind", "INT32", &[1], kind.to_le_bytes().to_vec())
 }
 
 /// Checks that the answer to [`flower`] is right.
 #[track_caller]
-pub(super) fn assert_setosa(answer: Result<ModelInferResponse, Status>) {
+pub(crate) fn assert_setosa(answer: Result<ModelInferResponse, Status>) {
     assert_eq!(answer.unwrap().output("species"), &b"\x06\0\0\0setosa"[..]);
 }
 
-pub(super) trait Outputs {
+pub(crate) trait Outputs {
     /// The raw content of an output.
     fn output(&self, name: &str) -> &Bytes;
 }
@@ -148,7 +148,7 @@ impl Outputs for ModelInferResponse {
 
 /// A status with this code and a message that has this in it.
 #[track_caller]
-pub(super) fn assert_status<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, message: &str) {
+pub(crate) fn assert_status<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, message: &str) {
     let status = answer.unwrap_err();
     assert!(status.code() == code && status.message().contains(message), "{status:?}");
 }

@@ -1,7 +1,7 @@
 //! The gRPC front, asked by a client that is generated from the same files.
 
 mod calls;
-mod client;
+pub(super) mod client;
 mod describe;
 mod infer;
 mod observe;
