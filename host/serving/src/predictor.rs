@@ -13,7 +13,7 @@ use vespid_engine::{Callers, Peers};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, Entry, Found, IndexEntry, Model};
-use crate::limits::{LimitReading, Limits, Origin};
+use crate::limits::{self, LimitReading, Limits, Origin};
 use crate::model::ReadyModel;
 use crate::stats::Statistics;
 use crate::traffic::ShadowCounts;
@@ -83,7 +83,8 @@ impl Predictor {
     /// to, or the greatest. Who waits for a load counts as a request in flight. Dropping the future does not end the load.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `UNAVAILABLE` where it is loading, does not load, or too many requests are in flight.
+    /// `NOT_FOUND`; `UNAVAILABLE` where it is loading, does not load, or too many requests are in flight; `RESOURCE_EXHAUSTED` where
+    /// it is to be loaded, and a limit forbids that, or the call.
     pub async fn resolve(&self, model: &ModelRef) -> Result<Arc<ReadyModel>> {
         loop {
             let version = match self.catalog().get(model)? {
@@ -91,12 +92,19 @@ impl Predictor {
                 Found::Idle(version) => version,
             };
             let _room = self.admit()?;
+            self.check_limits(&model.name)?;
             match self.wake(model.name.clone(), version).await {
                 // One that the caller did not name and that cannot be loaded is not in the way of those that can.
                 Err(_) if model.version.is_none() && !self.can_be_asked(&model.name, version) => {}
                 woken => return woken,
             }
         }
+    }
+
+    /// What would be refused once it is loaded is not worth loading it.
+    fn check_limits(&self, name: &ModelName) -> Result<()> {
+        let limits = self.0.loader.get().and_then(|loader| loader.limits().of(name));
+        limits.map_or(Ok(()), |limits| limits.check(limits::now()))
     }
 
     /// Loads a version that is loaded when it is asked.

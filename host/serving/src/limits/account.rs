@@ -157,13 +157,20 @@ impl Account {
 
     /// Takes one of the calls of this second.
     pub(super) fn take_call(&self, now: u64) -> Result<()> {
-        let (Some(calls), Some(rate)) = (&self.calls, self.quotas.rate) else { return Ok(()) };
-        let refused = |wait| {
-            let Rate { per_second, burst } = rate;
-            let limit = format_args!("{per_second} calls a second ({burst} at once)");
-            self.exhausted(Limit::Rate, limit, Some(wait))
-        };
-        calls.take(now).map_err(refused)
+        self.calls.as_ref().map_or(Ok(()), |calls| calls.take(now)).map_err(|wait| self.too_often(wait))
+    }
+
+    /// Sees whether one is left.
+    pub(super) fn check_call(&self, now: u64) -> Result<()> {
+        self.calls.as_ref().map_or(Ok(()), |calls| calls.check_one(now)).map_err(|wait| self.too_often(wait))
+    }
+
+    fn too_often(&self, wait: Duration) -> Error {
+        let text = self
+            .quotas
+            .rate
+            .map(|Rate { per_second, burst }| format!("{per_second} calls a second ({burst} at once)"));
+        self.exhausted(Limit::Rate, format_args!("{}", text.unwrap_or_default()), Some(wait))
     }
 
     pub(super) fn give_back_call(&self) {

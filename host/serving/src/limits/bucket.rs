@@ -43,6 +43,23 @@ impl Bucket {
             .map_or_else(|back| Err(Duration::from_nanos(refused(back))), |_| Ok(()))
     }
 
+    /// Sees whether there is a unit.
+    ///
+    /// # Errors
+    /// As [`Bucket::take`].
+    pub(super) fn check_one(&self, now: u64) -> Result<(), Duration> {
+        match self
+            .back
+            .load(Relaxed)
+            .max(now)
+            .saturating_add(self.cost)
+            .saturating_sub(now.saturating_add(self.room))
+        {
+            0 => Ok(()),
+            wait => Err(Duration::from_nanos(wait)),
+        }
+    }
+
     /// Gives back a unit that was taken just now.
     pub(super) fn give_back(&self) {
         let _ = self.back.fetch_update(Relaxed, Relaxed, |back| Some(back.saturating_sub(self.cost)));
@@ -83,6 +100,10 @@ mod tests {
         let now = 7 * SECOND;
         assert_eq!((0..5).filter(|_| bucket.take(now).is_ok()).count(), 3);
         assert_eq!(bucket.take(now), Err(Duration::from_millis(500)));
+        assert_eq!(
+            (bucket.check_one(now), bucket.check_one(now + SECOND / 2)),
+            (Err(Duration::from_millis(500)), Ok(()))
+        );
         assert_eq!(bucket.take(now + SECOND / 4), Err(Duration::from_millis(250)));
         assert_eq!((bucket.take(now + SECOND / 2), bucket.used(now + SECOND / 2)), (Ok(()), 3.0));
         assert_eq!(

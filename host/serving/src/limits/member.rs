@@ -87,12 +87,20 @@ impl Limited {
         tenant.as_ref().map_or(Ok(()), |tenant| tenant.check_cpu(now))?;
         let among = tenant.as_ref().filter(|_| origin == Origin::Caller);
         let own = self.own.enter()?;
-        let place = Place { _own: own, _tenant: among.map_or(Ok(None), |tenant| tenant.enter())? };
+        let place = Place { _own: own, _tenant: among.map_or(Ok(None), Account::enter)? };
         self.own.take_call(now)?;
         if let Some(tenant) = tenant {
             tenant.take_call(now).inspect_err(|_| self.own.give_back_call())?;
         }
         Ok(place)
+    }
+
+    /// Sees whether a call could be admitted for which a model has to be loaded first. Nothing is taken: it is admitted later.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`.
+    pub(crate) fn check(&self, now: u64) -> Result<()> {
+        self.accounts().try_for_each(|account| account.check_cpu(now).and_then(|()| account.check_call(now)))
     }
 
     /// Counts the processor time of a call that has ended.

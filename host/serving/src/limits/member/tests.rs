@@ -52,8 +52,10 @@ fn a_tenant_s_rate_gives_the_model_s_back() {
     let rate = |burst| Some(Rate { per_second: 0.001, burst: NonZero::new(burst).unwrap() });
     let acme = tenant(Quotas { rate: rate(1), ..Quotas::default() });
     let x = limited(Quotas { rate: rate(2), ..Quotas::default() }, Some(&acme));
+    x.check(0).unwrap();
     drop(x.admit(Origin::Caller, 0).unwrap());
     assert!(message(x.admit(Origin::Caller, 0)).contains("tenant 'acme'"));
+    assert!(message(x.check(0)).contains("tenant 'acme'"));
     x.set_tenant(None);
     drop(x.admit(Origin::Caller, 0).unwrap());
     assert!(message(x.admit(Origin::Caller, 0)).contains("model 'x'"));
