@@ -238,6 +238,8 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.at_the_deadline.abort();
+        // The task has it too, until it is dropped at some later time.
+        drop(take(&self.rest));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Contract: a model is counted by its name, with all of its versions, and beside it, where it belongs to one, its tenant with all
 //! models of that tenant. A call is admitted in one place ([`Inference`](crate::Inference), before its body is decoded), a load in
-//! another (`repository.rs`), a package in a third (`stored`). What is refused is refused at once, with `RESOURCE_EXHAUSTED`: nobody
+//! another (`repository/load.rs`), a package in a third (`stored`). What is refused is refused at once, with `RESOURCE_EXHAUSTED`: nobody
 //! waits, so that calls that lead to others cannot wait for each other. Cost: without limits a look at an option; with them some
 //! atomics a call. Left out on purpose: what one call may take (`[limits]` of `model.toml`), what all models may take together
 //! (`--max-in-flight`, `--memory-budget`), and other servers of the same models: each counts by itself.

@@ -33,10 +33,9 @@ use vespid_nn::Backends;
 use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store, Traffic, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
-use crate::catalog::Entry;
-use crate::limits::{self, Coming, Limits, Upload};
+use crate::limits::{Coming, Limits, Upload};
 use crate::memory::Ledger;
-use crate::model::{CaseReader, CompiledModel, Files, ReadyModel, Workshop};
+use crate::model::{CaseReader, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
 
 pub use follow::DEFAULT_POLL;
@@ -386,37 +385,4 @@ fn not_known(name: &ModelName) -> Error {
 fn files_of(package: &Verified) -> Files {
     let digests = package.files().iter().map(|(path, (digest, _))| (path.clone(), *digest)).collect();
     Files { dir: package.dir(), digests }
-}
-
-impl Shared {
-    /// Makes a package a model that can be called.
-    async fn load(&self, manifest: Manifest, files: Files) -> Result<ReadyModel> {
-        let (name, version) = (manifest.name.clone(), manifest.version);
-        self.check_limits(&name, version, 0)?;
-        let _turn = self
-            .compiling
-            .acquire()
-            .await
-            .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
-        let (workshop, peers) = (Arc::clone(&self.workshop), self.predictor.peers());
-        let compiled = blocking(move || CompiledModel::build(&workshop, manifest, files, peers)).await?;
-        let model = compiled.describe().await?.warm_up(self.cases).await?;
-        let Some(limits) = self.quotas.of(&name) else { return Ok(model) };
-        let held = limits.hold(version, model.memory(), self.replaced(&name, version), limits::now())?;
-        Ok(model.under(limits, held))
-    }
-
-    /// Sees whether a version may be loaded, before that costs anything; `needs` is what it took up before.
-    fn check_limits(&self, name: &ModelName, version: Version, needs: u64) -> Result<()> {
-        let Some(limits) = self.quotas.of(name) else { return Ok(()) };
-        limits.check_load(version, needs, self.replaced(name, version), limits::now())
-    }
-
-    /// What goes when a version is loaded: itself, as it is loaded now.
-    fn replaced(&self, name: &ModelName, version: Version) -> u64 {
-        match self.predictor.catalog().entry(name, version) {
-            Some(Entry::Ready(before)) => before.held_memory(),
-            _ => 0,
-        }
-    }
 }
