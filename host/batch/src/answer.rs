@@ -265,16 +265,15 @@ impl Answerer {
             self.predictor.predict(&model, request).await
         };
         let pauses = growing(FIRST_PAUSE, LONGEST_PAUSE, self.patience);
-        let outcome = ask.retry(pauses).when(|error| error.code() == ErrorCode::Unavailable).await;
+        let outcome = ask.retry(pauses).when(|error| error.code().may_pass()).await;
         match outcome {
             Ok(response) => {
                 let columns = self.mapping.columns(rows.len(), &response.outputs);
                 Ok((rows, columns))
             }
             Err(error) => match error.code() {
-                ErrorCode::NotFound | ErrorCode::PermissionDenied | ErrorCode::Unavailable => {
-                    Err(error.into())
-                }
+                ErrorCode::NotFound | ErrorCode::PermissionDenied => Err(error.into()),
+                code if code.may_pass() => Err(error.into()),
                 _ => Ok((rows, Err(error))),
             },
         }

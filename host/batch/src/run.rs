@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use vespid_serving::{Predictor, ReadyModel};
-use vespid_types::{ErrorCode, ModelRef};
+use vespid_types::ModelRef;
 
 use crate::BatchError;
 use crate::answer::{Answerer, for_jobs};
@@ -147,7 +147,7 @@ pub async fn run(
 async fn loaded(predictor: &Predictor, asked: &ModelRef) -> Result<Arc<ReadyModel>, BatchError> {
     let pauses = ConstantBuilder::new().with_delay(Duration::from_millis(200)).with_max_times(LOOKS);
     let resolve = || predictor.resolve(asked);
-    let found = resolve.retry(pauses).when(|error| error.code() == ErrorCode::Unavailable).await;
+    let found = resolve.retry(pauses).when(|error| error.code().may_pass()).await;
     Ok(found?)
 }
 

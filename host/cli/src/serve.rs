@@ -32,7 +32,10 @@ use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_package::oci::PlacePattern;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation, StoreOptions};
-use vespid_serving::{Control, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
+use vespid_serving::{
+    Control, Limits, LimitsConfig, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources,
+    TenantsBy,
+};
 use vespid_stream::Streams;
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
@@ -98,6 +101,9 @@ pub(crate) struct ServeArgs {
     /// own packages]
     #[arg(long, value_name = "FILE")]
     grants: Option<PathBuf>,
+    /// A file that says how much each model and each tenant may use (docs/limits.md) [default: as much as there is]
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -262,10 +268,12 @@ async fn build(
     let control = if pooled { Control::Managed } else { args.models.control()? };
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
     let permissions = if pooled { permissions.with_own() } else { permissions };
+    let limits =
+        args.limits.as_deref().map(|file| read_limits(file, pooled)).transpose()?.unwrap_or_default();
     let store = Arc::new(open_store(&args.store, args.cache.as_ref(), "stores").await?);
     let shared = args.shared_cache.as_deref().map(SharedCache::open).transpose().context("--shared-cache")?;
     let registry = args.registries.open(args.max_package)?;
-    packages::install(&store, &registry, args).await?;
+    packages::install(&store, &registry, &limits, args).await?;
     let joining = (shared.as_ref(), args.max_package);
     let joining = args.pool.join(&store, &permissions, &registry, joining).await?;
     let engine = Engine::new(&EngineOptions {
@@ -294,6 +302,7 @@ async fn build(
         cases: vespid_ingress::cases::request,
         loading: args.models.loading(),
         memory: args.models.memory(),
+        limits: limits.clone(),
         control,
         supplier: joining.as_ref().map(pool::Joining::supplier),
     };
@@ -304,7 +313,8 @@ async fn build(
         telemetry.register(Box::new(vespid_batch::Metrics::new(Box::new(move || jobs.running()))?))?;
     }
     let streams = args.streams.start(&predictor, &telemetry)?.map(|streams| Arc::new(streams.into()));
-    let pod = joining.map(|joining| args.pool.follow(joining, &predictor, &repository, stopping.clone()));
+    let pod =
+        joining.map(|joining| args.pool.follow(joining, &predictor, &repository, limits, stopping.clone()));
     let api = Api {
         predictor,
         telemetry,
@@ -317,6 +327,12 @@ async fn build(
         stopping,
     };
     Ok((api, pod))
+}
+
+/// Of a pod, the labels of its Models say which tenants they belong to.
+fn read_limits(file: &Path, pooled: bool) -> anyhow::Result<Limits> {
+    let by = if pooled { TenantsBy::Labels } else { TenantsBy::Patterns };
+    Ok(Limits::new(LimitsConfig::read(file, by).context("--limits")?))
 }
 
 /// Opens what `--store` and `--cache` name. Of a bucket, what is kept on this machine is below `folder` of the user's cache where

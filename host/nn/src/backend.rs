@@ -66,6 +66,8 @@ pub struct LoadedSessions {
     pub device: Device,
     /// The bytes of memory that it takes up, as near as the library can tell.
     pub memory: u64,
+    /// Threads that one run may use of the processor.
+    pub threads: usize,
     /// What runs it: one for each run that may go on at once.
     pub sessions: Vec<Box<dyn Session>>,
 }

@@ -108,6 +108,16 @@ struct Shared {
     /// Whether calls may run together.
     batching: AtomicBool,
     graph: Arc<str>,
+    /// Threads of one run.
+    threads: usize,
+}
+
+impl Shared {
+    /// The processors that a run takes for some of its rows.
+    fn cpus(&self, rows: u64, total: u64) -> f64 {
+        // Rows without elements are whatever the caller says.
+        self.threads as f64 * (rows as f64 / total.max(1) as f64).min(1.0)
+    }
 }
 
 impl Drop for Lane {
@@ -119,12 +129,13 @@ impl Drop for Lane {
 impl LaneHandle {
     /// Starts a thread for each session.
     pub(crate) fn start(name: &str, loaded: LoadedSessions, options: LaneOptions) -> Result<Self, NnError> {
-        let LoadedSessions { signature, batching, growth, sessions, memory, .. } = loaded;
+        let LoadedSessions { signature, batching, growth, sessions, memory, threads, .. } = loaded;
         let policy = policy(options, &batching)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_limit, policy),
             batching: AtomicBool::new(policy.max_rows > 1),
             graph: name.into(),
+            threads,
         });
         // Made first: where a thread cannot be started, its drop ends those that were.
         let max_rows = policy.max_rows;
@@ -320,7 +331,7 @@ fn still_due(call: Call) -> Option<Call> {
 fn run_alone(session: &mut dyn Session, shared: &Shared, call: Call) {
     let Call { inputs, rows, timeline, runs, reply, .. } = call;
     let began = Instant::now();
-    timeline.compute_at(&shared.graph, rows, began);
+    timeline.compute_at(&shared.graph, rows, shared.cpus(1, 1), began);
     let answer = run_caught(session, &inputs);
     let ended = Instant::now();
     timeline.enter_at(Stage::Between, ended);
@@ -343,7 +354,9 @@ fn run_joined(
     let rows: Vec<u64> = calls.iter().map(|call| call.rows).collect();
     let total = rows.iter().sum();
     let running = Instant::now();
-    calls.iter().for_each(|call| call.timeline.compute_at(&shared.graph, total, running));
+    for call in calls {
+        call.timeline.compute_at(&shared.graph, total, shared.cpus(call.rows, total), running);
+    }
     let outputs = run_caught(session, &inputs)?;
     let splitting = Instant::now();
     enter(calls, Stage::Output, splitting);

@@ -3,10 +3,13 @@
 //! Contract: it begins when it is made, and is counted once, when its last clone is dropped: as answered where its work was
 //! done, as failed with the last failure, and as canceled where it was dropped on its way. Who turns a body into a request,
 //! and an answer into a body, does so within [`Inference::decode`] and [`Inference::encode`], so that the time is counted
-//! where it belongs. Cost: two allocations; a few readings of the clock.
+//! where it belongs. Where the model is [limited](crate::Limits), it is admitted before anything is decoded, and in flight until its
+//! work is done. Cost: two allocations; a few readings of the clock.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,6 +17,7 @@ use tokio::task::AbortHandle;
 use vespid_engine::Callers;
 use vespid_types::{Deadline, End, Error, ErrorCode, Request, Response, Result, Stage, Timeline};
 
+use crate::limits::{self, Metered, Origin, Place, metered};
 use crate::model::{Pieces, ReadyModel, rows};
 use crate::predictor::{Predictor, ResponseStream};
 
@@ -25,12 +29,16 @@ struct Ongoing {
     predictor: Predictor,
     model: Arc<ReadyModel>,
     timeline: Arc<Timeline>,
+    /// Nanoseconds for which it held a thread, where somebody's are limited.
+    cpu: AtomicU64,
     state: Mutex<State>,
 }
 
 struct State {
     rows: u64,
     end: End,
+    /// Where it is limited and has been admitted, until its work begins.
+    place: Option<Place>,
 }
 
 impl Predictor {
@@ -38,8 +46,9 @@ impl Predictor {
     #[must_use]
     pub fn begin(&self, model: Arc<ReadyModel>, timeline: Timeline) -> Inference {
         model.touch();
-        let state = Mutex::new(State { rows: 0, end: End::Left });
-        Inference(Arc::new(Ongoing { predictor: self.clone(), model, timeline: Arc::new(timeline), state }))
+        let state = Mutex::new(State { rows: 0, end: End::Left, place: None });
+        let (timeline, cpu) = (Arc::new(timeline), AtomicU64::new(0));
+        Inference(Arc::new(Ongoing { predictor: self.clone(), model, timeline, cpu, state }))
     }
 }
 
@@ -58,10 +67,11 @@ impl Inference {
     /// Turns what came into a request.
     ///
     /// # Errors
-    /// Those of `work`.
+    /// `RESOURCE_EXHAUSTED`; those of `work`.
     pub fn decode<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.0.timeline.enter(Stage::Input);
-        work().inspect_err(|error| self.0.fail(error))
+        let admitted = self.0.admit();
+        admitted.and_then(|()| work()).inspect_err(|error| self.0.fail(error))
     }
 
     /// Turns a response into what goes.
@@ -95,8 +105,8 @@ impl Inference {
     /// As [`Predictor::predict`].
     pub async fn predict(&self, request: Request) -> Result<Response> {
         self.0.asked(&request);
-        let answered = match self.0.predictor.admit() {
-            Ok(_room) => self.admitted(request).await,
+        let answered = match self.0.begin() {
+            Ok(_room) => self.0.measure(self.admitted(request)).await,
             Err(error) => Err(error),
         };
         self.0.ended(answered)
@@ -127,10 +137,16 @@ impl Inference {
         predictor.catalog().keeper(model.name(), &sequence.id)
     }
 
-    /// The same for a request that a plugin makes. The call that led to it has been admitted, and so is this one with it.
-    pub(crate) async fn nested(&self, request: Request, callers: Callers) -> Result<Response> {
+    /// The same for a request that a plugin makes, or a copy. The call that led to it has been admitted, and so is this one with it,
+    /// as far as its own limits go.
+    pub(crate) async fn nested(&self, request: Request, callers: Callers, from: Origin) -> Result<Response> {
         self.0.asked(&request);
-        self.0.ended(self.0.model.predict(request, callers, &self.0.timeline).await)
+        let answered = match self.0.model.limits().map(|limits| limits.admit(from, limits::now())).transpose()
+        {
+            Ok(_place) => self.0.measure(self.0.model.predict(request, callers, &self.0.timeline)).await,
+            Err(error) => Err(error),
+        };
+        self.0.ended(answered)
     }
 
     /// Has the model answer in as many responses as it has: one, unless it is [decoupled](ReadyModel::is_decoupled). Each is
@@ -144,10 +160,11 @@ impl Inference {
             return Ok(Box::pin(stream::iter([Ok(response)])));
         }
         self.0.asked(&request);
-        let begun = match self.0.predictor.admit() {
+        let begun = match self.0.begin() {
             Ok(room) => {
                 let model = Arc::clone(&self.0.model);
-                model.stream(request, &self.0.timeline).await.map(|pieces| (pieces, room))
+                let begun = self.0.measure(model.stream(request, &self.0.timeline)).await;
+                begun.map(|pieces| (pieces, room))
             }
             Err(error) => Err(error),
         };
@@ -159,7 +176,7 @@ impl Inference {
     }
 
     async fn next(&self, pieces: &mut Pieces) -> Result<Option<Response>> {
-        let next = pieces.next().await;
+        let next = self.0.measure(pieces.next()).await;
         match &next {
             // Until it is encoded, and the next one asked for.
             Ok(Some(_)) => self.0.timeline.enter(Stage::Between),
@@ -180,10 +197,13 @@ struct Open {
 }
 
 /// The pieces to come, and their room.
-type Rest = (Pieces, OwnedSemaphorePermit);
+type Rest = (Pieces, Room);
+
+/// Its place among all requests in flight, and among those of its limits.
+type Room = (OwnedSemaphorePermit, Option<Place>);
 
 impl Open {
-    fn new(inference: Inference, pieces: Pieces, room: OwnedSemaphorePermit) -> Self {
+    fn new(inference: Inference, pieces: Pieces, room: Room) -> Self {
         let deadline = pieces.deadline();
         let rest = Arc::new(Mutex::new(Some((pieces, room))));
         let idle = Arc::clone(&rest);
@@ -218,6 +238,8 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.at_the_deadline.abort();
+        // The task has it too, until it is dropped at some later time.
+        drop(take(&self.rest));
     }
 }
 
@@ -232,6 +254,29 @@ impl Ongoing {
             self.timeline.set_id(id);
         }
         self.lock().rows = rows(request);
+    }
+
+    /// Admits it as far as the limits of its model go; once.
+    fn admit(&self) -> Result<()> {
+        let Some(limits) = self.model.limits() else { return Ok(()) };
+        let mut state = self.lock();
+        if state.place.is_none() {
+            state.place = Some(limits.admit(Origin::Caller, limits::now())?);
+        }
+        Ok(())
+    }
+
+    /// Its work begins: gives out the places that it has until it ends.
+    fn begin(&self) -> Result<Room> {
+        self.admit()?;
+        let place = self.model.limits().and_then(|_| self.lock().place.take());
+        Ok((self.predictor.admit()?, place))
+    }
+
+    /// Does a part of its work.
+    fn measure<F: Future>(&self, work: F) -> Metered<'_, F> {
+        let is_metered = self.model.limits().is_some_and(|limits| limits.is_metered());
+        metered(is_metered.then_some(&self.cpu), work)
     }
 
     fn ended(&self, answered: Result<Response>) -> Result<Response> {
@@ -262,8 +307,12 @@ impl Ongoing {
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        let State { rows, end } = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let State { rows, end, .. } = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let spent = self.timeline.end(self.model.name(), self.model.version(), end);
         self.model.count(*rows, &spent, end);
+        if let Some(limits) = self.model.limits().filter(|limits| limits.is_metered()) {
+            let polled = Duration::from_nanos(self.cpu.load(Ordering::Relaxed));
+            limits.debit(polled.saturating_add(spent.graph_cpu()), limits::now());
+        }
     }
 }

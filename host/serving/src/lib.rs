@@ -6,6 +6,7 @@
 
 mod catalog;
 mod inference;
+mod limits;
 mod memory;
 mod model;
 mod predictor;
@@ -18,6 +19,7 @@ mod traffic;
 
 pub use catalog::{IndexEntry, State};
 pub use inference::Inference;
+pub use limits::{Coming, Limit, LimitReading, Limits, LimitsConfig, LimitsError, Scope, TenantsBy, Upload};
 pub use model::{CaseReader, ReadyModel};
 pub use predictor::{Memory, Predictor, PredictorOptions, ResponseStream};
 pub use repository::{

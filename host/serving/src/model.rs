@@ -16,6 +16,7 @@ use vespid_types::{
     Result, SequenceId, Signature, Spent, Stage, Timeline, Version,
 };
 
+use crate::limits::{HeldMemory, Limited};
 use crate::memory::Charge;
 use crate::sequences::Sequences;
 use crate::stats::{Counters, Statistics};
@@ -45,6 +46,10 @@ pub struct ReadyModel {
     /// When it was last asked, in milliseconds since [`EPOCH`].
     used: AtomicU64,
     parts: Parts,
+    /// Where it is limited.
+    limits: Option<Arc<Limited>>,
+    /// What it takes of that.
+    held: Option<HeldMemory>,
     /// The package, where it is this one's alone, and its plugin reads files of it.
     package: Option<Box<Verified>>,
 }
@@ -146,6 +151,22 @@ impl ReadyModel {
     pub(crate) fn out_of(mut self, package: Verified) -> Self {
         self.package = self.manifest.grants.folder.is_some().then(|| Box::new(package));
         self
+    }
+
+    /// The same, under limits.
+    pub(crate) fn under(mut self, limits: Arc<Limited>, held: HeldMemory) -> Self {
+        (self.limits, self.held) = (Some(limits), Some(held));
+        self
+    }
+
+    /// The limits of its calls.
+    pub(crate) fn limits(&self) -> Option<&Arc<Limited>> {
+        self.limits.as_ref()
+    }
+
+    /// What it takes of its limit of memory.
+    pub(crate) fn held_memory(&self) -> u64 {
+        self.held.as_ref().map_or(0, HeldMemory::bytes)
     }
 
     /// What it has done so far.

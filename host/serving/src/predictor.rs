@@ -13,6 +13,7 @@ use vespid_engine::{Callers, Peers};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, Entry, Found, IndexEntry, Model};
+use crate::limits::{self, LimitReading, Limits, Origin};
 use crate::model::ReadyModel;
 use crate::stats::Statistics;
 use crate::traffic::ShadowCounts;
@@ -46,6 +47,9 @@ pub(crate) trait Loader: Send + Sync {
 
     /// What loaded models take up.
     fn memory(&self) -> Memory;
+
+    /// What models and tenants may use.
+    fn limits(&self) -> Limits;
 }
 
 /// What loaded models take up, in bytes.
@@ -79,7 +83,8 @@ impl Predictor {
     /// to, or the greatest. Who waits for a load counts as a request in flight. Dropping the future does not end the load.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `UNAVAILABLE` where it is loading, does not load, or too many requests are in flight.
+    /// `NOT_FOUND`; `UNAVAILABLE` where it is loading, does not load, or too many requests are in flight; `RESOURCE_EXHAUSTED` where
+    /// it is to be loaded, and a limit forbids that, or the call.
     pub async fn resolve(&self, model: &ModelRef) -> Result<Arc<ReadyModel>> {
         loop {
             let version = match self.catalog().get(model)? {
@@ -87,12 +92,19 @@ impl Predictor {
                 Found::Idle(version) => version,
             };
             let _room = self.admit()?;
+            self.check_limits(&model.name)?;
             match self.wake(model.name.clone(), version).await {
                 // One that the caller did not name and that cannot be loaded is not in the way of those that can.
                 Err(_) if model.version.is_none() && !self.can_be_asked(&model.name, version) => {}
                 woken => return woken,
             }
         }
+    }
+
+    /// What would be refused once it is loaded is not worth loading it.
+    fn check_limits(&self, name: &ModelName) -> Result<()> {
+        let limits = self.0.loader.get().and_then(|loader| loader.limits().of(name));
+        limits.map_or(Ok(()), |limits| limits.check(limits::now()))
     }
 
     /// Loads a version that is loaded when it is asked.
@@ -166,6 +178,13 @@ impl Predictor {
         self.0.loader.get().map(|loader| loader.memory()).unwrap_or_default()
     }
 
+    /// The limits of models that there are, and of all tenants, and what is used of them.
+    #[must_use]
+    pub fn limits(&self) -> Vec<LimitReading> {
+        let limits = self.0.loader.get().map(|loader| loader.limits()).unwrap_or_default();
+        limits.read(self.catalog().models().keys())
+    }
+
     /// What came of the copies of requests that shadow versions got.
     #[must_use]
     pub fn shadows(&self) -> Vec<ShadowCounts> {
@@ -218,7 +237,7 @@ impl Predictor {
     /// Answers a request that nobody waits for, and that is not counted among those in flight.
     pub(crate) async fn ask(&self, request: Request) -> Result<Response> {
         let model = self.resolve(&request.model).await?;
-        self.begin(model, Timeline::default()).nested(request, Callers::default()).await
+        self.begin(model, Timeline::default()).nested(request, Callers::default(), Origin::Copy).await
     }
 
     /// Says what loads models that are not.
@@ -262,7 +281,7 @@ impl Peers for WeakPredictor {
             let predictor = Predictor(inner);
             let model = predictor.resolve(&request.model).await?;
             callers.check(model.name(), model.version())?;
-            predictor.begin(model, timeline).nested(request, callers).await
+            predictor.begin(model, timeline).nested(request, callers, Origin::Plugin).await
         })
     }
 }

@@ -33,8 +33,9 @@ use vespid_nn::Backends;
 use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store, Traffic, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
+use crate::limits::{Coming, Limits, Upload};
 use crate::memory::Ledger;
-use crate::model::{CaseReader, CompiledModel, Files, ReadyModel, Workshop};
+use crate::model::{CaseReader, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
 
 pub use follow::DEFAULT_POLL;
@@ -67,6 +68,8 @@ pub struct RepositoryOptions {
     pub loading: Loading,
     /// How much memory loaded models may take up together; as much as they need where it is not said.
     pub memory: Option<ByteSize>,
+    /// What each model and each tenant may use.
+    pub limits: Limits,
     /// Which models of the store are served.
     pub control: Control,
     /// What brings packages into the store that are not there when they are to be loaded.
@@ -85,6 +88,7 @@ impl RepositoryOptions {
             cases,
             loading: Loading::default(),
             memory: None,
+            limits: Limits::default(),
             control: Control::default(),
             supplier: None,
         }
@@ -142,6 +146,7 @@ struct Shared {
     cases: CaseReader,
     loading: Loading,
     memory: Option<ByteSize>,
+    quotas: Limits,
     compiling: Semaphore,
     /// Places of loads that are asked for, each with what it brought.
     loads: Arc<Semaphore>,
@@ -171,6 +176,7 @@ impl Repository {
             cases,
             loading,
             memory,
+            limits: quotas,
             control,
             supplier,
         } = options;
@@ -186,6 +192,7 @@ impl Repository {
             cases,
             loading,
             memory,
+            quotas,
             compiling: Semaphore::new(COMPILE_AT_ONCE),
             loads: Arc::new(Semaphore::new(LOADS)),
             loaded: AtomicBool::new(false),
@@ -225,7 +232,7 @@ impl Repository {
     where
         S: Stream<Item = Result<Bytes, BoxError>> + Unpin,
     {
-        self.check_absent(&name, version).await?;
+        let upload = self.begin(&name, version).await?;
         let staged = self.receive(body).await?;
         let limits = self.shared.limits;
         let expected = name.clone();
@@ -235,10 +242,12 @@ impl Repository {
             Ok(package)
         })
         .await?;
-        self.take_in(package).await
+        self.take_in(package, upload).await
     }
 
-    async fn take_in(&self, package: Verified) -> Result<()> {
+    async fn take_in(&self, package: Verified, upload: Upload) -> Result<()> {
+        let (name, size) = (&package.manifest().name, package.files().values().map(|(_, size)| size).sum());
+        let coming = self.shared.quotas.begin_store(&self.shared.store, name, size).await?;
         let loaded = self.shared.load(package.manifest().clone(), files_of(&package)).await;
         let ready = loaded.map_err(|error| {
             let Manifest { name, version, .. } = package.manifest();
@@ -246,15 +255,21 @@ impl Repository {
         })?;
         self.shared.check_fits(&ready)?;
         let repository = self.clone();
-        run(async move { repository.put(package, ready).await }).await
+        run(async move {
+            repository.put(package, ready, coming).await?;
+            upload.done();
+            Ok(())
+        })
+        .await
     }
 
     /// Puts a package in its place, and into service.
-    async fn put(&self, package: Verified, ready: ReadyModel) -> Result<()> {
+    async fn put(&self, package: Verified, ready: ReadyModel, coming: Coming) -> Result<()> {
         let Manifest { name, version, grants, .. } = package.manifest();
         let (name, version, reads_files) = (name.clone(), *version, grants.folder.is_some());
         let _turn = self.shared.turns.take(&name).await;
         self.shared.store.commit(package).await?;
+        self.shared.quotas.stored(&self.shared.store, coming).await;
         if !reads_files {
             let ready = Arc::new(ready);
             return self.ask(|reply| Command::Committed { ready, reply }).await;
@@ -275,6 +290,7 @@ impl Repository {
         run(async move {
             let _turn = repository.shared.turns.take(&name).await;
             repository.shared.store.remove(&name, version).await?;
+            repository.shared.quotas.stored(&repository.shared.store, Coming::default()).await;
             let versions = vec![version];
             repository.ask(|reply| Command::Gone { name: name.clone(), versions, reply }).await?;
             tracing::info!(model = %name, %version, "removed");
@@ -369,18 +385,4 @@ fn not_known(name: &ModelName) -> Error {
 fn files_of(package: &Verified) -> Files {
     let digests = package.files().iter().map(|(path, (digest, _))| (path.clone(), *digest)).collect();
     Files { dir: package.dir(), digests }
-}
-
-impl Shared {
-    /// Makes a package a model that can be called.
-    async fn load(&self, manifest: Manifest, files: Files) -> Result<ReadyModel> {
-        let _turn = self
-            .compiling
-            .acquire()
-            .await
-            .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
-        let (workshop, peers) = (Arc::clone(&self.workshop), self.predictor.peers());
-        let compiled = blocking(move || CompiledModel::build(&workshop, manifest, files, peers)).await?;
-        compiled.describe().await?.warm_up(self.cases).await
-    }
 }

@@ -65,11 +65,11 @@ impl Sources {
         let sources = self.clone();
         let pulled = tokio::spawn(async move {
             let _place = place;
-            sources.repository.check_absent(&name, version).await?;
+            let upload = sources.repository.begin(&name, version).await?;
             let (cache, unseen) = (sources.repository.cache(), Arc::new(()) as Arc<dyn Progress>);
             let pulled = sources.shared.registry.pull(&reference, cache, &unseen).await?;
             tracing::info!(reference = %pulled.reference, "pulled");
-            sources.repository.import(name, version, pulled.package).await
+            sources.repository.import(name, version, pulled.package, upload).await
         });
         pulled.await.unwrap_or_else(|error| Err(Error::internal("a task failed").with_source(error)))
     }

@@ -64,7 +64,7 @@ impl Reason {
     #[must_use]
     pub const fn of(code: ErrorCode) -> Self {
         match code {
-            ErrorCode::Unavailable => Self::Rejected,
+            ErrorCode::ResourceExhausted | ErrorCode::Unavailable => Self::Rejected,
             ErrorCode::DeadlineExceeded => Self::Canceled,
             ErrorCode::PluginFailed | ErrorCode::Internal => Self::Backend,
             ErrorCode::InvalidArgument

@@ -73,7 +73,8 @@ impl Failure {
     pub(crate) fn of_model(field: Option<&str>, error: &Error) -> Self {
         let class = match error.code() {
             ErrorCode::DeadlineExceeded => Class::Timeout,
-            ErrorCode::PluginFailed | ErrorCode::Internal | ErrorCode::Unavailable => Class::Failed,
+            ErrorCode::PluginFailed | ErrorCode::Internal => Class::Failed,
+            code if code.may_pass() => Class::Failed,
             _ => Class::Refused,
         };
         let message = match field {

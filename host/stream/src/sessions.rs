@@ -470,7 +470,7 @@ impl Drop for Sessions {
 
 /// Whether it is the model that is away, and not the state that is not taken up.
 fn waits(error: &Error) -> bool {
-    matches!(error.code(), ErrorCode::Unavailable | ErrorCode::NotFound | ErrorCode::PermissionDenied)
+    error.code().may_pass() || matches!(error.code(), ErrorCode::NotFound | ErrorCode::PermissionDenied)
 }
 
 /// Whether the message says that it is the last of its key: the next one begins anew.

@@ -7,6 +7,7 @@
 
 mod density;
 mod exchange;
+mod limits;
 mod log;
 mod machine;
 mod metrics;

@@ -12,6 +12,7 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use vespid_serving::{LATENCY_BOUNDS, Predictor, Statistics};
 
 use crate::density::{AllocatorStats, Density};
+use crate::limits::Limits;
 use crate::machine::Machine;
 
 /// Every metric of this process.
@@ -24,6 +25,7 @@ impl Metrics {
     pub(crate) fn new(predictor: Predictor, allocator: Option<AllocatorStats>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(Models::new(predictor.clone())?))?;
+        registry.register(Box::new(Limits::new(predictor.clone())?))?;
         registry.register(Box::new(Density::new(predictor, allocator)?))?;
         registry.register(Box::new(Machine::new()?))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -209,17 +211,7 @@ impl Family {
         if let Some(name) = self.label {
             labels.push(label(name, value.to_owned()));
         }
-        let mut metric = Metric::from_label(labels);
-        if self.kind == MetricType::GAUGE {
-            let mut gauge = Gauge::default();
-            gauge.set_value(number);
-            metric.set_gauge(gauge);
-        } else {
-            let mut counter = Counter::default();
-            counter.set_value(number);
-            metric.set_counter(counter);
-        }
-        metric
+        if self.kind == MetricType::GAUGE { gauge(labels, number) } else { count(labels, number) }
     }
 }
 
@@ -238,6 +230,22 @@ fn histogram(labels: Vec<LabelPair>, statistics: &Statistics) -> Metric {
     histogram.set_sample_sum((statistics.success.total + statistics.fail.total) as f64 / 1e9);
     let mut metric = Metric::from_label(labels);
     metric.set_histogram(histogram);
+    metric
+}
+
+pub(crate) fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut metric = Metric::from_label(labels);
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    metric
+}
+
+pub(crate) fn count(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut metric = Metric::from_label(labels);
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    metric.set_counter(counter);
     metric
 }
 

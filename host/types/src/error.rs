@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Any error, for attaching as a source.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -30,6 +31,8 @@ pub enum ErrorCode {
     TooLarge,
     /// The server or model does not do what is asked for.
     Unsupported,
+    /// A model or a tenant has used up what it may; trying again later may work.
+    ResourceExhausted,
     /// The server cannot serve this now; trying again later may work.
     Unavailable,
     /// The deadline passed.
@@ -42,7 +45,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidArgument,
         Self::NotFound,
         Self::AlreadyExists,
@@ -50,6 +53,7 @@ impl ErrorCode {
         Self::PermissionDenied,
         Self::TooLarge,
         Self::Unsupported,
+        Self::ResourceExhausted,
         Self::Unavailable,
         Self::DeadlineExceeded,
         Self::PluginFailed,
@@ -67,6 +71,7 @@ impl ErrorCode {
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::TooLarge => "TOO_LARGE",
             Self::Unsupported => "UNSUPPORTED",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
             Self::Unavailable => "UNAVAILABLE",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::PluginFailed => "PLUGIN_FAILED",
@@ -84,6 +89,7 @@ impl ErrorCode {
             Self::NotFound => 404,
             Self::AlreadyExists => 409,
             Self::TooLarge => 413,
+            Self::ResourceExhausted => 429,
             Self::PluginFailed | Self::Internal => 500,
             Self::Unsupported => 501,
             Self::Unavailable => 503,
@@ -100,13 +106,19 @@ impl ErrorCode {
             Self::NotFound => 5,
             Self::AlreadyExists => 6,
             Self::PermissionDenied => 7,
-            // What gRPC's own libraries say of a message beyond their limit.
-            Self::TooLarge => 8,
+            // The former is what gRPC's own libraries say of a message beyond their limit.
+            Self::TooLarge | Self::ResourceExhausted => 8,
             Self::Unsupported => 12,
             Self::PluginFailed | Self::Internal => 13,
             Self::Unavailable => 14,
             Self::Unauthenticated => 16,
         }
+    }
+
+    /// Whether the same may be done later: nothing is wrong with it.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::ResourceExhausted | Self::Unavailable)
     }
 }
 
@@ -123,6 +135,7 @@ pub struct Error {
     code: ErrorCode,
     message: String,
     is_refused: bool,
+    retry_after: Option<Duration>,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -145,7 +158,18 @@ pub fn clipped(mut text: String, limit: usize) -> String {
 impl Error {
     /// A failure of kind `code`; `message` is shown to the caller.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: clipped(message.into(), MAX_MESSAGE), is_refused: false, source: None }
+        Self {
+            code,
+            message: clipped(message.into(), MAX_MESSAGE),
+            is_refused: false,
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// Shorthand for [`ErrorCode::ResourceExhausted`]; `retry_after` is when it may be otherwise, where that is known.
+    pub fn exhausted(message: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..Self::new(ErrorCode::ResourceExhausted, message) }
     }
 
     /// Shorthand for [`ErrorCode::Unavailable`] where this server refuses the request at its door, for it is full or ends: another
@@ -190,6 +214,13 @@ impl Error {
         self.is_refused
     }
 
+    /// In how many seconds the same may be done, at least 1, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let wait = self.retry_after?;
+        Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
     /// What the caller is told.
     #[must_use]
     pub fn message(&self) -> &str {
@@ -212,6 +243,7 @@ mod tests {
             (403, 7),
             (413, 8),
             (501, 12),
+            (429, 8),
             (503, 14),
             (504, 4),
             (500, 13),
@@ -225,6 +257,14 @@ mod tests {
         let refused = Error::refused("full").context("graph 'a'").with_source(Error::internal("x"));
         assert_eq!((refused.is_refused(), refused.code()), (true, ErrorCode::Unavailable));
         assert!(!Error::new(ErrorCode::Unavailable, "not ready").is_refused());
+    }
+
+    #[test]
+    fn a_pause_is_told_in_whole_seconds() {
+        let after =
+            |millis| Error::exhausted("x", Some(Duration::from_millis(millis))).context("a").retry_after();
+        assert_eq!([0, 1, 1000, 1001].map(after), [Some(1), Some(1), Some(1), Some(2)]);
+        assert_eq!(Error::exhausted("x", None).retry_after(), None);
     }
 
     #[test]

@@ -112,6 +112,7 @@ pub enum End {
 pub struct Spent {
     total: Duration,
     stages: [Duration; STAGES],
+    graph_cpu: Duration,
 }
 
 impl Spent {
@@ -125,6 +126,12 @@ impl Spent {
     #[must_use]
     pub fn at(&self, stage: Stage) -> Duration {
         self.stages.get(stage.index()).copied().unwrap_or_default()
+    }
+
+    /// Processor time of the graphs that ran for it, as near as is known: see [`Timeline::compute_at`].
+    #[must_use]
+    pub fn graph_cpu(&self) -> Duration {
+        self.graph_cpu
     }
 
     /// A request that began at once, for tests and for what is made up.
@@ -163,7 +170,10 @@ struct State {
     since: Instant,
     /// The run that goes on.
     run: Option<GraphRun>,
+    /// How many processors it has of that.
+    cpus: f64,
     stages: [Duration; STAGES],
+    graph_cpu: Duration,
     kept: Option<Kept>,
 }
 
@@ -239,8 +249,15 @@ impl Timeline {
 
     fn start(tag: Tag, kept: Option<Kept>) -> Self {
         let began = Instant::now();
-        let state =
-            State { stage: Stage::Input, since: began, run: None, stages: [Duration::ZERO; STAGES], kept };
+        let state = State {
+            stage: Stage::Input,
+            since: began,
+            run: None,
+            cpus: 0.0,
+            stages: [Duration::ZERO; STAGES],
+            graph_cpu: Duration::ZERO,
+            kept,
+        };
         Self { tag, id: OnceLock::new(), began, state: Mutex::new(state) }
     }
 
@@ -294,11 +311,13 @@ impl Timeline {
         self.lock().enter(stage, now, None);
     }
 
-    /// A run of a graph begins, with so many rows.
-    pub fn compute_at(&self, graph: &Arc<str>, rows: u64, now: Instant) {
+    /// A run of a graph begins, with so many rows. `cpus` is this request's part of the processors that the run may use, for
+    /// [`Spent::graph_cpu`].
+    pub fn compute_at(&self, graph: &Arc<str>, rows: u64, cpus: f64, now: Instant) {
         let mut state = self.lock();
         let run = state.kept.is_some().then(|| GraphRun { graph: Arc::clone(graph), rows });
         state.enter(Stage::Compute, now, run);
+        state.cpus = cpus;
     }
 
     /// Ends the request: what it has spent, of which the record is handed on, where one was kept.
@@ -308,7 +327,7 @@ impl Timeline {
             let now = Instant::now();
             state.enter(Stage::Between, now, None);
             let total = now.saturating_duration_since(self.began);
-            (Spent { total, stages: state.stages }, state.kept.take())
+            (Spent { total, stages: state.stages, graph_cpu: state.graph_cpu }, state.kept.take())
         };
         if let Some(Kept { stays, peers, dropped, sink: Some(sink) }) = kept {
             sink(Record {
@@ -338,6 +357,10 @@ impl State {
         let now = now.max(self.since);
         if let Some(sum) = self.stages.get_mut(self.stage.index()) {
             *sum += now - self.since;
+        }
+        if self.stage == Stage::Compute {
+            let spent = (now - self.since).as_secs_f64() * self.cpus;
+            self.graph_cpu += Duration::try_from_secs_f64(spent).unwrap_or_default();
         }
         let ended = self.run.take();
         if let Some(kept) = &mut self.kept {
@@ -390,7 +413,7 @@ mod tests {
         let (timeline, record) = recorded();
         let graph: Arc<str> = "classifier".into();
         timeline.enter_at(Stage::Queue, after(&timeline, 10));
-        timeline.compute_at(&graph, 3, after(&timeline, 30));
+        timeline.compute_at(&graph, 3, 0.5, after(&timeline, 30));
         // A moment before the last one, measured by another thread.
         timeline.enter_at(Stage::Guest, after(&timeline, 25));
         timeline.enter_at(Stage::Output, after(&timeline, 70));
@@ -415,10 +438,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_graph_s_processors_a_request_has_its_part() {
+        let timeline = Timeline::default();
+        timeline.compute_at(&"classifier".into(), 8, 0.5, after(&timeline, 1_000));
+        timeline.enter_at(Stage::Guest, after(&timeline, 5_000));
+        let (model, version) = names();
+        let spent = timeline.end(&model, version, &End::Answered);
+        assert_eq!(spent.graph_cpu(), Duration::from_nanos(2_000));
+    }
+
+    #[test]
     fn a_run_is_told_of_where_a_record_is_kept() {
         let (timeline, record) = recorded();
         let graph: Arc<str> = "classifier".into();
-        timeline.compute_at(&graph, 3, after(&timeline, 30));
+        timeline.compute_at(&graph, 3, 0.5, after(&timeline, 30));
         let (model, version) = names();
         let child = timeline.child();
         assert_eq!(child.name().to_string(), format!("{:032x}", 7));

@@ -36,7 +36,7 @@ impl Code {
             "INVALID_ARGUMENT" | "TOO_LARGE" => Self::InvalidArgument,
             "NOT_FOUND" => Self::NotFound,
             "UNSUPPORTED" => Self::Unsupported,
-            "UNAVAILABLE" => Self::Unavailable,
+            "UNAVAILABLE" | "RESOURCE_EXHAUSTED" => Self::Unavailable,
             "DEADLINE_EXCEEDED" => Self::DeadlineExceeded,
             "ALREADY_EXISTS" | "PERMISSION_DENIED" | "PLUGIN_FAILED" | "INTERNAL" => Self::Internal,
             _ => return None,

@@ -28,6 +28,7 @@ mod grpc;
 mod hostile;
 mod image_classify;
 mod iris;
+mod limits;
 mod load;
 mod logs;
 mod metrics;

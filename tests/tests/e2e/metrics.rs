@@ -43,8 +43,13 @@ fn the_page_lists_what_the_server_exposes() {
     let path = |name: &str| files.path().join(name).display().to_string();
     fs::write(path("all.cedar"), "permit (principal, action, resource);").unwrap();
     fs::write(path("access.yaml"), "anonymous: true\npolicies: all.cedar\n").unwrap();
-    let (root, access) = (path(""), path("access.yaml"));
-    let arguments = ["--memory-budget", "1GiB", "--batch-root", &root, "--access", &access];
+    fs::write(path("limits.yaml"), "models: [{ match: iris, concurrent: 100 }]").unwrap();
+    let (root, access, limits) = (path(""), path("access.yaml"), path("limits.yaml"));
+    let arguments = [
+        &["--memory-budget", "1GiB", "--batch-root", &root][..],
+        &["--access", &access, "--limits", &limits],
+    ]
+    .concat();
     let server = Server::configured(&arguments, &["iris"]);
     let second = Archive::built("iris").version("2").to_tar();
     assert_eq!(server.upload("iris", "2", &second).status, 201);

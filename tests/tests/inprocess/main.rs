@@ -26,7 +26,9 @@ use vespid_ingress::Api;
 use vespid_nn::Backends;
 use vespid_package::oci::{Registry, RegistryOptions};
 use vespid_package::{Store, StoreOptions};
-use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources, Statistics};
+use vespid_serving::{
+    Limits, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources, Statistics,
+};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::built;
 use vespid_types::ModelRef;
@@ -63,12 +65,20 @@ impl Host {
 
     /// The same, with room for so many instances.
     async fn with_room(max_instances: u32, backends: Backends, models: &[&str]) -> Self {
+        Self::limited(Limits::default(), max_instances, backends, models).await
+    }
+
+    /// The same, under limits.
+    async fn limited(limits: Limits, max_instances: u32, backends: Backends, models: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions::folder(dir.path().join("store"))).await.unwrap();
         let options = EngineOptions { code_cache: store.code_cache(), max_instances };
         let engine = Engine::new(&options).unwrap();
         let predictor = Predictor::new(PredictorOptions { max_in_flight: 64 });
-        let options = RepositoryOptions::new(engine, backends, vespid_ingress::cases::request);
+        let options = RepositoryOptions {
+            limits,
+            ..RepositoryOptions::new(engine, backends, vespid_ingress::cases::request)
+        };
         let repository = Repository::start(store, predictor.clone(), options).await.unwrap();
         let telemetry = Telemetry::new(predictor.clone(), TelemetryOptions::default()).unwrap();
         let registry = Registry::new(RegistryOptions::default());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use vespid_nn::Backends;
-use vespid_serving::{Reason, Times};
+use vespid_serving::{Limits, LimitsConfig, Reason, TenantsBy, Times};
 use vespid_tests::archive::Archive;
 use vespid_types::{
     Datatype, Error, ErrorCode, ModelRef, NamedTensor, Parameters, Priority, Request, Response, Sequence,
@@ -155,6 +155,36 @@ async fn who_leaves_a_stream_ends_it() {
     // There is room for one instance: it was the stream's.
     let again = host.predictor.predict_stream(model, repeated(&[3], &[0])).await.unwrap();
     assert_eq!(again.map_ok(|response| value(&response)).try_collect::<Vec<_>>().await.unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn an_answer_in_pieces_is_in_flight_until_it_ends_or_its_deadline_passes() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "models: [{ match: '*', concurrent: 1 }]").unwrap();
+    let limits = Limits::new(LimitsConfig::read(file.path(), TenantsBy::Patterns).unwrap());
+    let host = Host::limited(limits, 8, Backends::embedded(), &[]).await;
+    let package = Archive::built("repeat-int32").manifest("\"60s\"", "\"300ms\"");
+    host.push("repeat_int32", package.to_tar()).await.unwrap();
+    let model = host.predictor.model(&target("repeat_int32")).unwrap();
+    let ask = || host.predictor.predict_stream(Arc::clone(&model), repeated(&[1, 2], &[0, 0]));
+    let mut responses = ask().await.unwrap();
+    assert_eq!(value(&responses.next().await.unwrap().unwrap()), 1);
+    let refused = ask().await.err().unwrap();
+    assert_eq!(refused.code(), ErrorCode::ResourceExhausted);
+    assert!(
+        refused.message().starts_with("model 'repeat_int32' is at its limit of 1 concurrent"),
+        "{refused}"
+    );
+    drop(responses);
+    assert_eq!(ask().await.unwrap().count().await, 2);
+    // One whose caller stays and reads no further holds no place for ever.
+    let mut idle = ask().await.unwrap();
+    idle.next().await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(ask().await.unwrap().count().await, 2);
+    drop(idle);
+    let counted = host.statistics("repeat_int32");
+    assert_eq!(counted.failures[0], (Reason::Rejected, 1));
 }
 
 #[tokio::test]

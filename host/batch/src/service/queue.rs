@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use vespid_types::{ErrorCode, ModelRef};
+use vespid_types::ModelRef;
 
 use super::{BatchId, Inner, JobsOptions, Known, Status};
 use crate::{BatchError, Outcome, Progress, RunOptions, Worker};
@@ -81,7 +81,7 @@ async fn one(jobs: &Inner, id: &BatchId, options: &JobsOptions) -> vespid_types:
             _ if batch.status == Status::Cancelling => batch.cancelled(),
             // The server stops: it goes on when there is one again.
             Ok(_) => {}
-            Err(error) if error.code() == ErrorCode::Unavailable && *options.stopping.borrow() => {}
+            Err(error) if error.code().may_pass() && *options.stopping.borrow() => {}
             Err(error) => batch.failed(&error),
         }
     });

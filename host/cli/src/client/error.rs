@@ -78,6 +78,9 @@ fn status_hint(status: StatusCode, server: &ServerUrl, message: &str) -> Option<
         StatusCode::FORBIDDEN => {
             "ask who runs the server for the permission; `vespid authz check` tells them what is missing".to_owned()
         }
+        StatusCode::TOO_MANY_REQUESTS => {
+            "the model or its tenant is at a limit of the server's (--limits): try again later".to_owned()
+        }
         StatusCode::SERVICE_UNAVAILABLE => "the server is busy or still loading: try again".to_owned(),
         StatusCode::METHOD_NOT_ALLOWED => {
             "check that --server names a Vespid server that accepts pushed models".to_owned()

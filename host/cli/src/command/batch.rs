@@ -19,7 +19,6 @@ use vespid_batch::{BatchError, JobSpec, Outcome, Progress, RunOptions, Worker};
 use vespid_dataset::DataError;
 use vespid_package::StoreLocation;
 use vespid_telemetry::LogFormat;
-use vespid_types::ErrorCode;
 
 use crate::args::Output;
 use crate::failure::Failure;
@@ -145,7 +144,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         Some(
             BatchError::Job { .. } | BatchError::File { .. } | BatchError::Data(DataError::Setting { .. }),
         ) => ExitCode::from(2),
-        Some(error) if error.code() == ErrorCode::Unavailable => ExitCode::from(RUN_AGAIN),
+        Some(error) if error.code().may_pass() => ExitCode::from(RUN_AGAIN),
         _ => code,
     }
 }

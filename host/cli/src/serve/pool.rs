@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 use vespid_package::oci::Registry;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation};
-use vespid_serving::{Predictor, Repository, Supplier};
+use vespid_serving::{Limits, Predictor, Repository, Supplier};
 
 use self::plan::Identity;
 use self::report::Reporter;
@@ -115,6 +115,7 @@ impl PoolArgs {
         joining: Joining,
         predictor: &Predictor,
         repository: &Repository,
+        limits: Limits,
         stopping: tokio::sync::watch::Receiver<bool>,
     ) -> Pod {
         let Joining { me, namespace, client, packages } = joining;
@@ -126,6 +127,7 @@ impl PoolArgs {
             predictor: predictor.clone(),
             repository: repository.clone(),
             packages,
+            limits,
             view,
             me,
             secrets: self.granted_secrets.clone(),

@@ -111,6 +111,8 @@ async fn what_is_not_marked_is_the_host_s_own_word() {
     let retry_after: &[_] = &[("retry-after", "1")];
     for (status, headers, is_warm, calls) in [
         (StatusCode::SERVICE_UNAVAILABLE, retry_after, true, 1),
+        // A limit holds on each pod.
+        (StatusCode::TOO_MANY_REQUESTS, retry_after, true, 1),
         // The pod has the model, and so it knows.
         (StatusCode::NOT_FOUND, &[], true, 1),
         // Both are asked, and once more when the time for waiting is up.

@@ -87,7 +87,7 @@ impl IntoResponse for Failure {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"))
             }
-            _ => None,
+            _ => error.retry_after().and_then(|wait| headers.insert(header::RETRY_AFTER, wait.into())),
         };
         if let Some(challenge) = www_authenticate(&error).and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);

@@ -285,6 +285,7 @@ pub fn error_body(error: &Error, field: Option<&str>) -> Bytes {
         | ErrorCode::DeadlineExceeded => "server_error",
         ErrorCode::Unauthenticated => "authentication_error",
         ErrorCode::PermissionDenied => "permission_error",
+        ErrorCode::ResourceExhausted => "rate_limit_error",
         _ => "invalid_request_error",
     };
     let code = match error.code() {
@@ -438,5 +439,11 @@ mod tests {
             "error": {"message": "no \"x\"", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
         });
         assert_eq!(body, expected);
+        let body = error_body(&Error::exhausted("x", None), None);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&body["error"]["type"], &body["error"]["code"]),
+            (&json!("rate_limit_error"), &json!("resource_exhausted"))
+        );
     }
 }

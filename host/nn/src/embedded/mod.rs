@@ -61,7 +61,7 @@ impl Backend for Embedded {
         };
         let sessions = (0..instances).map(session).collect();
         let (batching, growth) = (described.batching, described.growth);
-        Ok(LoadedSessions { signature, batching, growth, device: Device::Cpu, memory, sessions })
+        Ok(LoadedSessions { signature, batching, growth, device: Device::Cpu, memory, threads, sessions })
     }
 }
 

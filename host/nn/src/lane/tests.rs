@@ -68,6 +68,7 @@ fn loaded(batching: Batching) -> (LoadedSessions, Opener, Arc<Mutex<Vec<u64>>>) 
             growth: Growth::default(),
             device: Device::Cpu,
             memory: 0,
+            threads: 1,
             sessions: vec![session],
         },
         opener,
@@ -133,6 +134,31 @@ async fn what_comes_while_the_backend_is_busy_is_one_run() {
     assert_eq!(lane.runs(), [1, 3, 1]);
     let counted: Vec<_> = lane.handle.usage().runs.into_iter().map(|(rows, run)| (rows, run.count)).collect();
     assert_eq!(counted, [(1, 2), (3, 1)]);
+}
+
+#[tokio::test]
+async fn each_call_has_its_rows_part_of_a_run_s_processors() {
+    let (loaded, opener, runs) = loaded(Batching::Plain);
+    let loaded = LoadedSessions { threads: 4, ..loaded };
+    let lane =
+        Lane { handle: LaneHandle::start("gate", loaded, LaneOptions::default()).unwrap(), opener, runs };
+    let first = lane.call(0).await;
+    lane.until_runs(1).await;
+    let timelines = [(); 2].map(|()| Arc::new(Timeline::default()));
+    let calls = timelines.each_ref().map(|timeline| {
+        let (handle, timeline) = (lane.handle.clone(), Arc::clone(timeline));
+        tokio::spawn(async move { handle.compute(row(1), soon(), Priority::ONLINE, &timeline).await })
+    });
+    tokio::task::yield_now().await;
+    (0..2).for_each(|_| lane.open());
+    first.await.unwrap().unwrap();
+    for (call, timeline) in calls.into_iter().zip(timelines) {
+        call.await.unwrap().unwrap();
+        let spent = timeline.end(&"m".parse().unwrap(), "1".parse().unwrap(), &vespid_types::End::Answered);
+        let (cpu, run) = (spent.graph_cpu(), spent.at(Stage::Compute));
+        assert!(run > Duration::ZERO && cpu.abs_diff(run * 2) < Duration::from_micros(1), "{cpu:?} {run:?}");
+    }
+    assert_eq!(lane.runs(), [1, 2]);
 }
 
 #[tokio::test]

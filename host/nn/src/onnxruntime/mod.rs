@@ -143,7 +143,8 @@ impl Backend for OnnxRuntime {
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
         let memory = MEMORY.of(source.data.len(), source.instances.get());
-        Ok(LoadedSessions { signature, batching, growth, device, memory, sessions })
+        let threads = if device == Device::Cpu { source.threads() } else { 1 };
+        Ok(LoadedSessions { signature, batching, growth, device, memory, threads, sessions })
     }
 }
 

@@ -153,7 +153,9 @@ impl Backend for OpenVino {
         };
         let sessions = (0..source.instances.get()).map(session).collect::<Result<_, NnError>>()?;
         let memory = MEMORY.of(source.data.len() + weights.len(), source.instances.get());
-        Ok(LoadedSessions { signature, batching, growth: Growth::default(), device, memory, sessions })
+        let threads = if device == Device::Cpu { source.threads() } else { 1 };
+        let growth = Growth::default();
+        Ok(LoadedSessions { signature, batching, growth, device, memory, threads, sessions })
     }
 }
 

@@ -63,6 +63,17 @@ impl Store {
         Ok(self.read_record(name, version).await?.map(|(record, _)| record.digest()))
     }
 
+    /// The bytes of a version's files. One that is a folder put there by hand is fetched.
+    ///
+    /// # Errors
+    /// As [`Store::fetch`].
+    pub async fn size(&self, name: &ModelName, version: Version) -> Result<u64, PackageError> {
+        match self.read_record(name, version).await? {
+            Some((record, _)) => Ok(record.size()),
+            None => Ok(self.fetch(name, version).await?.size),
+        }
+    }
+
     /// Brings a version into the cache, for another store that [has the same](Store::beside).
     ///
     /// # Errors

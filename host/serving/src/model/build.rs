@@ -239,6 +239,8 @@ impl CompiledModel {
             since: SystemTime::now(),
             used: AtomicU64::default(),
             parts,
+            limits: None,
+            held: None,
             package: None,
         };
         model.touch();

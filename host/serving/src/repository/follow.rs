@@ -16,6 +16,7 @@ use vespid_types::{ModelName, Result, Version};
 use super::task::Command;
 use super::{Control, Repository};
 use crate::catalog::Entry;
+use crate::limits::Coming;
 use crate::repository::load::Loaded;
 
 /// Models that are looked at at once.
@@ -49,6 +50,7 @@ pub(super) fn start(repository: &Repository, listed: Vec<Listed>, control: Contr
         let now = arrange(listed);
         let mut seen = first.follow(&Seen::new(), now, &control).await;
         first.shared.loaded.store(true, Ordering::Release);
+        first.shared.quotas.stored(&first.shared.store, Coming::default()).await;
         // What uploads that came to nothing have left.
         if let Err(error) = first.shared.store.sweep().await {
             tracing::warn!("what uploads have left stays in the store: {error}");

@@ -6,6 +6,7 @@ use vespid_package::{Cache, Package, PackageError};
 use vespid_types::{ModelName, Result, Version};
 
 use super::{Repository, blocking};
+use crate::limits::Upload;
 
 impl Repository {
     /// What the store keeps on this machine: where a package's blobs have to be before [`import`](Self::import).
@@ -13,13 +14,13 @@ impl Repository {
         self.shared.store.cache()
     }
 
-    /// Checks that a version may come and is not there, so that nobody fetches it in vain.
-    pub(crate) async fn check_absent(&self, name: &ModelName, version: Version) -> Result<()> {
+    /// Checks that a version may come and is not there, so that nobody fetches it in vain, and counts that it comes.
+    pub(crate) async fn begin(&self, name: &ModelName, version: Version) -> Result<Upload> {
         self.check_unmanaged(name)?;
         if self.shared.store.contains(name, version).await? {
             return Err(PackageError::Exists { name: name.clone(), version }.into());
         }
-        Ok(())
+        self.shared.quotas.begin_upload(name)
     }
 
     /// Takes in a package whose blobs are in the store's cache. When this returns, the version is ready and will survive a
@@ -27,7 +28,13 @@ impl Repository {
     ///
     /// # Errors
     /// What is wrong with the package; the repository is then as it was.
-    pub async fn import(&self, name: ModelName, version: Version, package: Package) -> Result<()> {
+    pub(crate) async fn import(
+        &self,
+        name: ModelName,
+        version: Version,
+        package: Package,
+        upload: Upload,
+    ) -> Result<()> {
         self.check_unmanaged(&name)?;
         let (store, expected) = (Arc::clone(&self.shared.store), name.clone());
         let package = blocking(move || {
@@ -36,6 +43,6 @@ impl Repository {
             Ok(package)
         })
         .await?;
-        self.take_in(package).await
+        self.take_in(package, upload).await
     }
 }

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-use vespid_package::{Overrides, PackageFiles, Stored, VersionPolicy};
+use vespid_package::{Manifest, Overrides, PackageFiles, Stored, VersionPolicy};
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
 use super::task::Command;
 use super::{Repository, Shared, blocking, files_of};
-use crate::model::{Files, ReadyModel};
+use crate::catalog::Entry;
+use crate::limits;
+use crate::model::{CompiledModel, Files, ReadyModel};
 
 /// What whoever asks for a load expects of the model: called before the model serves.
 pub type Agreement = Arc<dyn Fn(&ReadyModel) -> Result<()> + Send + Sync>;
@@ -178,6 +180,37 @@ impl How {
 }
 
 impl Shared {
+    /// Makes a package a model that can be called.
+    pub(super) async fn load(&self, manifest: Manifest, files: Files) -> Result<ReadyModel> {
+        let (name, version) = (manifest.name.clone(), manifest.version);
+        self.check_limits(&name, version, 0)?;
+        let _turn = self
+            .compiling
+            .acquire()
+            .await
+            .map_err(|error| Error::internal("the repository is closed").with_source(error))?;
+        let (workshop, peers) = (Arc::clone(&self.workshop), self.predictor.peers());
+        let compiled = blocking(move || CompiledModel::build(&workshop, manifest, files, peers)).await?;
+        let model = compiled.describe().await?.warm_up(self.cases).await?;
+        let Some(limits) = self.quotas.of(&name) else { return Ok(model) };
+        let held = limits.hold(version, model.memory(), self.replaced(&name, version), limits::now())?;
+        Ok(model.under(limits, held))
+    }
+
+    /// Sees whether a version may be loaded, before that costs anything; `needs` is what it took up before.
+    pub(super) fn check_limits(&self, name: &ModelName, version: Version, needs: u64) -> Result<()> {
+        let Some(limits) = self.quotas.of(name) else { return Ok(()) };
+        limits.check_load(version, needs, self.replaced(name, version), limits::now())
+    }
+
+    /// What goes when a version is loaded: itself, as it is loaded now.
+    fn replaced(&self, name: &ModelName, version: Version) -> u64 {
+        match self.predictor.catalog().entry(name, version) {
+            Some(Entry::Ready(before)) => before.held_memory(),
+            _ => 0,
+        }
+    }
+
     /// Loads a version of the store.
     pub(super) async fn load_stored(
         &self,

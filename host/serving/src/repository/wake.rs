@@ -2,7 +2,8 @@
 //!
 //! Contract: who asks while it is being loaded waits for the same load, which goes on where they leave. What keeps it from
 //! loading for good is what the index says of it from then on; what may pass (a store that does not answer, no room) leaves
-//! it to be tried again. Either way the callers get `UNAVAILABLE`, for nothing is wrong with their requests.
+//! it to be tried again. Either way the callers get `UNAVAILABLE`, for nothing is wrong with their requests, or
+//! `RESOURCE_EXHAUSTED` where a limit is what keeps it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Result, Version};
 use super::task::Command;
 use super::{Shared, ask};
 use crate::catalog::{Entry, not_ready};
+use crate::limits::Limits;
 use crate::model::ReadyModel;
 use crate::predictor::{Loader, Memory, Waking};
 
@@ -53,6 +55,10 @@ impl Loader for Waker {
         })
     }
 
+    fn limits(&self) -> Limits {
+        self.shared.upgrade().map(|shared| shared.quotas.clone()).unwrap_or_default()
+    }
+
     fn wake(&self, name: ModelName, version: Version) -> Waking {
         let (Some(shared), Some(commands)) = (self.shared.upgrade(), self.commands.upgrade()) else {
             let error = Error::refused("the server is shutting down");
@@ -88,7 +94,11 @@ async fn wake(shared: Arc<Shared>, commands: mpsc::Sender<Command>, key: Key) ->
         _ => return shared.predictor.model(&target),
     };
     let needs = before.memory.unwrap_or_default();
-    ask(&commands, |reply| Command::MakeRoom { needs, reply }).await?;
+    // Before anything gives way to it.
+    let supplied = supplied.and_then(|()| shared.check_limits(name, *version, needs));
+    if supplied.is_ok() {
+        ask(&commands, |reply| Command::MakeRoom { needs, reply }).await?;
+    }
     let loaded = match supplied {
         Ok(()) => shared.load_stored(name, *version, None).await,
         Err(error) => Err(error),
@@ -99,12 +109,15 @@ async fn wake(shared: Arc<Shared>, commands: mpsc::Sender<Command>, key: Key) ->
         ask(&commands, |reply| Command::Woken { name: name.clone(), version: *version, loaded, reply });
     let answer = answer.await;
     drop(turn);
-    answer.map_err(|error| not_ready(&target, &format!("failed to load: {error}")))
+    answer.map_err(|error| match error.code() {
+        ErrorCode::ResourceExhausted => error.context(format!("model {target} is not ready")),
+        _ => not_ready(&target, &format!("failed to load: {error}")),
+    })
 }
 
 /// Whether another try may end otherwise.
 pub(super) fn may_pass(error: &Error) -> bool {
-    matches!(error.code(), ErrorCode::Unavailable | ErrorCode::DeadlineExceeded)
+    error.code().may_pass() || error.code() == ErrorCode::DeadlineExceeded
 }
 
 struct Forget<'a> {

@@ -9,7 +9,7 @@ use std::num::NonZero;
 use std::path::Path;
 
 use vespid_package::{ModelGrants, Shadow, Traffic};
-use vespid_resources::{Grants, Model, ModelSpec, ModelStatus, ModelVersion, PackageSource, rank};
+use vespid_resources::{Grants, Model, ModelSpec, ModelStatus, ModelVersion, PackageSource, names, rank};
 use vespid_types::{Digest, ModelName, Version};
 
 /// Every model that this pod serves.
@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     pub(super) traffic: Traffic,
     /// What it may reach, or what is wrong with what is said of that.
     pub(super) grants: Result<ModelGrants, String>,
+    /// Whose it is, for limits.
+    pub(super) tenant: Option<String>,
     /// Another one when somebody has changed the model.
     pub(super) generation: Option<i64>,
 }
@@ -65,6 +67,11 @@ pub(super) fn plan<'a>(
             eager: is_among(usize::try_from(*replicas).unwrap_or_default(), name.as_str(), pods, &me.pod),
             traffic: traffic(versions, shadow.as_ref()),
             grants: granted(grants.as_ref(), secrets),
+            tenant: model
+                .metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(names::TENANT_LABEL).cloned()),
             generation,
         };
         Some((name, wanted))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use vespid_serving::{Predictor, Repository, State as Indexed};
+use vespid_serving::{Limits, Predictor, Repository, State as Indexed};
 
 use super::plan::{Identity, plan};
 use super::present::Present;
@@ -30,6 +30,7 @@ pub(super) struct Worker {
     pub(super) predictor: Predictor,
     pub(super) repository: Repository,
     pub(super) packages: Arc<Packages>,
+    pub(super) limits: Limits,
     pub(super) view: Arc<View>,
     pub(super) me: Identity,
     /// The folder of the pool's Secrets.
@@ -100,6 +101,8 @@ impl Worker {
         let pods = present.counted(self.view.pods(), Instant::now());
         let plan = plan(models, &pods, &self.me, &self.secrets);
         self.packages.adopt(&plan);
+        let tenants = plan.iter().filter_map(|(name, wanted)| Some((name, wanted.tenant.as_deref()?)));
+        self.limits.set_tenants(tenants);
         if is_first {
             self.packages.clear().await;
         }

@@ -191,7 +191,7 @@ fn refusal(operation: &Operation, status: u16) -> Response {
         _ => "Error",
     };
     let mut built = answer(meaning(status)).content(JSON, content(schema));
-    if status == 503 && operation.id != "ready" {
+    if matches!(status, 429 | 503) && operation.id != "ready" {
         built = built.header("retry-after", Header::default());
     }
     built.build()
@@ -208,6 +208,7 @@ fn meaning(status: u16) -> &'static str {
         409 => "The version is there already",
         413 => "The body is too large",
         415 => "The body is compressed in a way that is not known",
+        429 => "The model or its tenant is at a limit: try again later",
         500 => "The model or the server failed",
         501 => "The model or the server does not do that",
         503 => "Not now: try again later",

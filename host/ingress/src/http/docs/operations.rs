@@ -59,12 +59,12 @@ pub(super) const V1: &str = "version 1";
 pub(super) const OPENAI: &str = "OpenAI";
 
 /// Of any path that names a model.
-const OF_A_MODEL: &[u16] = &[400, 404, 503];
+const OF_A_MODEL: &[u16] = &[400, 404, 429, 503];
 /// Of what changes a setting.
 const OF_A_CHANGE: &[u16] = &[400, 408, 413, 415, 501];
-const OF_A_MODEL_S_CHANGE: &[u16] = &[400, 404, 408, 413, 415, 501, 503];
+const OF_A_MODEL_S_CHANGE: &[u16] = &[400, 404, 408, 413, 415, 429, 501, 503];
 /// Of what runs a model.
-const OF_A_CALL: &[u16] = &[400, 404, 406, 408, 413, 415, 500, 501, 503, 504];
+const OF_A_CALL: &[u16] = &[400, 404, 406, 408, 413, 415, 429, 500, 501, 503, 504];
 
 impl Operation {
     const fn get(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Self {
@@ -207,7 +207,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             "Brings a model into service, as it is stored or otherwise",
         )
     }
-    .refusals(&[400, 403, 404, 408, 409, 413, 415, 500, 501, 503]),
+    .refusals(&[400, 403, 404, 408, 409, 413, 415, 429, 500, 501, 503]),
     Operation {
         method: Method::Post,
         body: Body::Optional(&[(JSON, "UnloadRequest")]),
@@ -264,7 +264,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     .body(&[(BINARY, "Package"), (JSON, "PackageSource")])
     .status(201)
     .answers(&[(JSON, "RepositoryIndexEntry")])
-    .refusals(&[400, 403, 404, 408, 409, 413, 415, 500, 501, 503]),
+    .refusals(&[400, 403, 404, 408, 409, 413, 415, 429, 500, 501, 503]),
     Operation::get(
         "/v2/repository/models/{model}/versions/{version}",
         "remove",

@@ -45,6 +45,17 @@ fn models_of_other_pools_and_those_that_are_being_deleted_are_not_ours() {
 }
 
 #[test]
+fn the_label_says_whose_a_model_is() {
+    let mut acme = simple("acme-iris");
+    acme.metadata.labels = Some(BTreeMap::from([("vespid.dev/tenant".to_owned(), "acme".to_owned())]));
+    let plan = planned(&[acme, simple("iris")], &[], "a");
+    assert_eq!(
+        plan.values().map(|wanted| wanted.tenant.as_deref()).collect::<Vec<_>>(),
+        [Some("acme"), None]
+    );
+}
+
+#[test]
 fn as_many_pods_as_there_are_replicas_load_a_model_and_they_are_those_of_the_rank() {
     let pods = ["a", "b", "c", "d", "e"];
     for replicas in [0, 1, 2, 5, 9] {

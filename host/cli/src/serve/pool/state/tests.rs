@@ -32,6 +32,7 @@ fn wanted(versions: &[u64], weights: &[(u64, u32)], eager: bool) -> Wanted {
         eager,
         traffic: Traffic { weights, ..Traffic::default() },
         grants: Ok(ModelGrants::default()),
+        tenant: None,
         generation: Some(1),
     }
 }

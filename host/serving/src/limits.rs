@@ -1,0 +1,151 @@
+//! What each model and each tenant may use: `limits.yaml`, and who is counted where.
+//!
+//! Contract: a model is counted by its name, with all of its versions, and beside it, where it belongs to one, its tenant with all
+//! models of that tenant. A call is admitted in one place ([`Inference`](crate::Inference), before its body is decoded), a load in
+//! another (`repository/load.rs`), a package in a third (`stored`). What is refused is refused at once, with `RESOURCE_EXHAUSTED`: nobody
+//! waits, so that calls that lead to others cannot wait for each other. Cost: without limits a look at an option; with them some
+//! atomics a call. Left out on purpose: what one call may take (`[limits]` of `model.toml`), what all models may take together
+//! (`--max-in-flight`, `--memory-budget`), and other servers of the same models: each counts by itself.
+
+mod account;
+mod bucket;
+mod config;
+mod member;
+mod meter;
+mod stored;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use vespid_types::ModelName;
+
+use account::Account;
+pub use account::{Limit, LimitReading, Scope};
+pub use config::{LimitsConfig, LimitsError, TenantsBy};
+pub(crate) use member::{HeldMemory, Limited, Origin, Place};
+pub(crate) use meter::{Metered, metered};
+pub use stored::{Coming, Upload};
+
+/// The limits of a server; none by default. Clones share everything.
+#[derive(Clone, Default)]
+pub struct Limits(Option<Arc<Inner>>);
+
+struct Inner {
+    config: LimitsConfig,
+    tenants: BTreeMap<String, Arc<Account>>,
+    members: Mutex<Members>,
+    limits_stored: bool,
+    limits_cpu: bool,
+    sizes: stored::Sizes,
+}
+
+/// Models that are counted.
+#[derive(Default)]
+struct Members {
+    by_name: BTreeMap<ModelName, Arc<Limited>>,
+    /// What is said of the tenants of models.
+    labels: HashMap<ModelName, String>,
+}
+
+/// What the times of buckets are told from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Now, in nanoseconds.
+pub(crate) fn now() -> u64 {
+    nanos(EPOCH.elapsed())
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Limits {
+    /// Those of a file.
+    #[must_use]
+    pub fn new(config: LimitsConfig) -> Self {
+        let tenant = |rule: &config::TenantRule| {
+            (rule.name.clone(), Account::new(Scope::Tenant, &rule.name, rule.quotas))
+        };
+        Self(Some(Arc::new(Inner {
+            tenants: config.tenants.iter().map(tenant).collect(),
+            members: Mutex::default(),
+            limits_stored: config.any(|quotas| quotas.stored.is_some()),
+            limits_cpu: config.any(|quotas| quotas.cpu.is_some()),
+            sizes: stored::Sizes::default(),
+            config,
+        })))
+    }
+
+    /// Says of models which tenants they belong to, where that is [not said by patterns](TenantsBy::Labels); the others belong to
+    /// none. It takes effect at once.
+    pub fn set_tenants<'a>(&self, tenants: impl IntoIterator<Item = (&'a ModelName, &'a str)>) {
+        let Some(inner) = self.0.as_ref().filter(|inner| inner.config.by == TenantsBy::Labels) else {
+            return;
+        };
+        let mut members = inner.members();
+        members.labels =
+            tenants.into_iter().map(|(name, tenant)| (name.clone(), tenant.to_owned())).collect();
+        for (name, limited) in &members.by_name {
+            limited.set_tenant(inner.tenant(&members, name));
+        }
+    }
+
+    /// The limits of a model; none where there are none.
+    pub(crate) fn of(&self, name: &ModelName) -> Option<Arc<Limited>> {
+        let inner = self.0.as_ref()?;
+        let mut members = inner.members();
+        if let Some(limited) = members.by_name.get(name) {
+            return Some(Arc::clone(limited));
+        }
+        let (own, tenant) = (inner.config.model(name), inner.tenant(&members, name));
+        // One without limits is there where it may get some, or where its time is not to be another model's.
+        let is_counted = inner.limits_cpu || inner.config.by == TenantsBy::Labels;
+        if own.is_none() && tenant.is_none() && !is_counted {
+            return None;
+        }
+        let now = now();
+        // Names that somebody tried to upload, and models that are gone.
+        members.by_name.retain(|_, limited| Arc::strong_count(limited) > 1 || !limited.own().is_at_rest(now));
+        let own = Account::new(Scope::Model, name.as_str(), own.unwrap_or_default());
+        let limited = Arc::new(Limited::new(own, tenant, inner.limits_cpu));
+        members.by_name.insert(name.clone(), Arc::clone(&limited));
+        Some(limited)
+    }
+
+    /// Every limit, of these models and of all tenants.
+    pub(crate) fn read<'a>(&self, models: impl Iterator<Item = &'a ModelName>) -> Vec<LimitReading> {
+        let Some(inner) = &self.0 else { return Vec::new() };
+        let now = now();
+        let models = models.filter_map(|name| self.of(name)).map(|limited| Arc::clone(limited.own()));
+        let accounts = models.chain(inner.tenants.values().cloned());
+        accounts.flat_map(|account| account.read(now).collect::<Vec<_>>()).collect()
+    }
+
+    /// Every account that there is.
+    fn all(&self) -> Vec<Arc<Account>> {
+        let Some(inner) = &self.0 else { return Vec::new() };
+        let members = inner.members();
+        let models = members.by_name.values().map(|limited| Arc::clone(limited.own()));
+        models.chain(inner.tenants.values().cloned()).collect()
+    }
+}
+
+impl Inner {
+    /// The tenant that a model belongs to, where it has limits.
+    fn tenant(&self, members: &Members, name: &ModelName) -> Option<Arc<Account>> {
+        let tenant = match self.config.by {
+            TenantsBy::Patterns => self.config.tenant(name)?,
+            TenantsBy::Labels => members.labels.get(name)?,
+        };
+        self.tenants.get(tenant).cloned()
+    }
+
+    /// Nothing panics under the lock, so that a poisoned one is as good as any.
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
