@@ -16,7 +16,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends cmake g++ ma
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --locked --profile dist --package vespid && install -D target/dist/vespid /out/vespid
+    cargo rustc --locked --profile dist --package vespid --bin vespid -- -C link-arg=-Wl,-z,pack-relative-relocs \
+    && install -D target/dist/vespid /out/vespid
 # What the binary was made of, as CycloneDX.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/tools \
     cargo install --locked cargo-cyclonedx --version 0.5.9 --root /tools \

@@ -124,6 +124,14 @@ pub fn python_registry(script: &str) -> Command {
     command
 }
 
+/// Node.js that has the provider of `tests/oidc`, about to run one of this repository's scripts.
+#[must_use]
+pub fn node(script: &str) -> Command {
+    let mut command = Command::new(named("VESPID_NODE"));
+    command.arg(repository(script));
+    command
+}
+
 /// A path of this repository.
 #[must_use]
 pub fn repository(path: &str) -> PathBuf {

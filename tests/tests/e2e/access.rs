@@ -1,5 +1,6 @@
 //! Who asks, and what they may, of a server by itself: API keys and policies, over HTTP and gRPC, and the audit.
 
+mod oidc;
 mod tls;
 
 use std::fs;

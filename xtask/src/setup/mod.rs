@@ -7,6 +7,7 @@ pub(crate) mod gpu;
 mod guest;
 pub(crate) mod kubernetes;
 mod magika;
+pub(crate) mod oidc;
 pub(crate) mod onnxruntime;
 pub(crate) mod openvino;
 pub(crate) mod python;
@@ -57,6 +58,8 @@ pub(crate) enum Part {
     Brokers,
     /// An API server of Kubernetes with its controllers, a newer one of custom resources, etcd, helm and kubectl.
     Kubernetes,
+    /// A provider of OpenID Connect, whose tokens are tested with.
+    Oidc,
     /// nginx, which a bench compares with.
     Nginx,
     /// The OCI registry that packages are pushed to and pulled from, a second client of it, and cosign.
@@ -64,7 +67,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Guest,
         Self::Nextest,
         Self::Magika,
@@ -79,6 +82,7 @@ impl Part {
         Self::S3,
         Self::Brokers,
         Self::Kubernetes,
+        Self::Oidc,
         Self::Nginx,
         Self::Registry,
     ];
@@ -103,6 +107,7 @@ impl Part {
             Self::S3 => s3::ensure(cx),
             Self::Brokers => brokers::ensure(cx),
             Self::Kubernetes => kubernetes::ensure(cx).and_then(|()| python::ensure_manifests(cx)),
+            Self::Oidc => oidc::ensure(cx),
             Self::Nginx => registry::ensure_nginx(cx),
             Self::Registry => registry::ensure(cx).and_then(|()| python::ensure_registry(cx)),
         }
@@ -126,6 +131,7 @@ impl fmt::Display for Part {
             Self::S3 => "s3",
             Self::Brokers => "brokers",
             Self::Kubernetes => "kubernetes",
+            Self::Oidc => "oidc",
             Self::Nginx => "nginx",
             Self::Registry => "registry",
         })
