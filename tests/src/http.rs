@@ -122,6 +122,11 @@ impl Raw {
         self.0.write_all(bytes).unwrap();
     }
 
+    /// Sends bytes, where the server still takes them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).is_ok()
+    }
+
     /// Says that nothing more will be sent.
     pub fn finish(&mut self) {
         // The server may have closed the connection already.

@@ -30,6 +30,8 @@ pub(crate) enum Bench {
     Batch,
     /// Streams beside the same loop without a model, and a Python consumer; wants --python, or VESPID_BENCH_PYTHON.
     Stream,
+    /// Who asks and whether they may: a token and an API key beside nobody asking.
+    Access,
     /// The gateway beside a host alone and beside nginx.
     Gateway,
     /// What a model beside others that mean harm notices of them; writes docs/hostile.md.
@@ -47,6 +49,7 @@ impl fmt::Display for Bench {
             Self::Density => "density",
             Self::Batch => "batch",
             Self::Stream => "stream",
+            Self::Access => "access",
             Self::Gateway => "gateway",
             Self::Hostile => "hostile",
             Self::Gpu => "gpu",
@@ -66,6 +69,9 @@ pub(crate) fn contained(cx: &Context, name: &str, arguments: &[OsString]) -> Res
 /// Runs the bench of that name, one of those that need one, with a server built as it is shipped but for link-time optimisation.
 pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> Result<()> {
     setup::run(cx, &[Part::Onnxruntime, Part::Brokers])?;
+    if name == "access" {
+        setup::run(cx, &[Part::Oidc])?;
+    }
     if name == "gateway" {
         setup::run(cx, &[Part::Nginx, Part::Kubernetes])?;
     }
@@ -82,6 +88,9 @@ pub(crate) fn with_server(cx: &Context, name: &str, arguments: &[OsString]) -> R
         .env("VESPID_KAFKA_BIN", setup::brokers::kafka(cx))
         .env("VESPID_NGINX_BIN", setup::registry::nginx(cx))
         .env("VESPID_KUBERNETES_BIN", setup::kubernetes::programs(cx));
+    if name == "access" {
+        bench.env("VESPID_OIDC_PROVIDER", setup::oidc::modules(cx)).env("VESPID_NODE", setup::oidc::node()?);
+    }
     ui::run_inherited(bench)
 }
 

@@ -107,7 +107,19 @@ const PACKED: &str = "link-arg=-Wl,-z,pack-relative-relocs";
 fn shipped(cx: &Context) -> Result<PathBuf> {
     let _lock = packages::lock(cx)?;
     let mut cargo = cx.cargo();
-    cargo.args(["rustc", "--locked", "--profile", "dist", "--package", "vespid", "--bin", "vespid", "--", "-C", PACKED]);
+    cargo.args([
+        "rustc",
+        "--locked",
+        "--profile",
+        "dist",
+        "--package",
+        "vespid",
+        "--bin",
+        "vespid",
+        "--",
+        "-C",
+        PACKED,
+    ]);
     ui::step_inherited("vespid, optimised as a whole", cargo)?;
     packages::take(&cx.target().join("dist/vespid"), &cx.output().join("vespid-dist"))
 }

@@ -130,6 +130,7 @@ fn run(task: Task) -> Result<()> {
             (Bench::Batch, None) => bench::with_server(&cx, "batch", &arguments),
             (Bench::Stream, None) => bench::with_server(&cx, "stream", &arguments),
             (Bench::Hostile, None) => bench::hostile(&cx, arguments),
+            (Bench::Access, None) => bench::with_server(&cx, "access", &arguments),
             (Bench::Gateway, None) => bench::with_server(&cx, "gateway", &arguments),
             (Bench::Overhead, None) => bench::contained(&cx, "overhead", &arguments),
             (Bench::Protocols, None) => bench::contained(&cx, "protocols", &arguments),

@@ -157,6 +157,7 @@ pub(crate) enum LogFormat {
 /// Runs until a signal ends it.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let log = start_log(args.log_format)?;
+    listener::allow_many_connections();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     // Files are read and written by threads of their own, so that they do not stand in the way of requests.

@@ -24,6 +24,7 @@ use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use vespid_tests::kubernetes::Cluster;
+use vespid_tests::measure::{self, Measured, median};
 use vespid_tests::server::Server;
 use vespid_tests::{built, http, wait};
 
@@ -202,38 +203,9 @@ fn wait_for(url: &str) {
 impl Way {
     fn measure(&self, concurrency: u32, seconds: u64) -> Round {
         let before = self.processor_time();
-        let mut bench = Command::new(built::vespid());
-        bench.args([
-            "bench",
-            "iris",
-            "measurements=5.1,3.5,1.4,0.2",
-            "--server",
-            &self.url,
-            "--output",
-            "json",
-        ]);
-        bench.args([
-            "--concurrency",
-            &concurrency.to_string(),
-            "--duration",
-            &format!("{seconds}s"),
-            "--warmup",
-            "0s",
-        ]);
-        let output = bench.env_remove("VESPID_SERVER").output().unwrap();
+        let Measured { median, high, rate, requests } = measure::iris(&self.url, concurrency, seconds, "");
         let spent = self.processor_time().checked_sub(before).unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-        let run = &report["runs"][0];
-        assert_eq!(run["requests"], run["succeeded"], "{run:#}");
-        let number =
-            |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} is no number: {run:#}"));
-        Round {
-            concurrency,
-            median: number(&run["latency_us"]["p50"]),
-            high: number(&run["latency_us"]["p99"]),
-            rate: number(&run["requests_per_s"]),
-            processor: spent.as_secs_f64() * 1e6 / number(&run["requests"]),
-        }
+        Round { concurrency, median, high, rate, processor: spent.as_secs_f64() * 1e6 / requests }
     }
 
     /// Of the proxy's processes, in user and system mode.
@@ -244,9 +216,7 @@ impl Way {
     /// The median of what the rounds have measured at so many requests at once.
     fn of(&self, concurrency: u32, what: impl Fn(&Round) -> f64) -> f64 {
         let rounds = self.rounds.iter().filter(|round| round.concurrency == concurrency);
-        let mut values: Vec<f64> = rounds.map(what).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        median(rounds.map(what))
     }
 }
 

@@ -19,6 +19,7 @@ mod clients;
 mod composition;
 mod concurrency;
 mod connections;
+mod crowds;
 mod density;
 mod docs;
 mod embed;

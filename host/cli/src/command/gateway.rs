@@ -19,7 +19,7 @@ use vespid_package::StoreLocation;
 
 use crate::access::AccessArgs;
 use crate::cluster;
-use crate::serve::listener::listen;
+use crate::serve::listener::{allow_many_connections, listen};
 use crate::serve::tls::{Tls, TlsArgs};
 use crate::serve::{LogFormat, Signals, bind, open_store, start_log};
 
@@ -149,6 +149,7 @@ fn parse_factor(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &GatewayArgs) -> anyhow::Result<()> {
     // Without a telemetry: it is kept until the process ends.
     let _log = start_log(args.log_format)?;
+    allow_many_connections();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     let served = runtime.block_on(serve(args));

@@ -20,6 +20,7 @@ use axum_server::accept::{Accept, NoDelayAcceptor};
 use axum_server::service::SendService;
 use axum_server::{Handle, Server};
 use hyper::body::Incoming;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -41,6 +42,15 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The routes, with the client's address.
 type WithClient = AddExtension<Router, ConnectInfo<SocketAddr>>;
+
+/// Lets the process have as many connections and files open as the system lets it ask for: the lower limit that it starts with is for
+/// programs that use `select`.
+pub(crate) fn allow_many_connections() {
+    let limits = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }) {
+        tracing::warn!("no more than {:?} files may be open: {error}", limits.current);
+    }
+}
 
 /// Serves until `stopped` turns true and what is in flight has ended, over TLS where that is given. A connection on which no head of a
 /// request comes for `idle` is closed.
