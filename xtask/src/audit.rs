@@ -6,6 +6,13 @@ use crate::context::Context;
 use crate::setup::{self, tool};
 use crate::ui;
 
+/// The part that needs no network: licences, sources, and crates that are not wanted.
+pub(crate) fn offline(cx: &Context) -> Result<()> {
+    let mut command = cx.cargo();
+    command.args(["deny", "--offline", "check", "bans", "licenses", "sources"]);
+    ui::step_inherited("dependencies", command)
+}
+
 pub(crate) fn run(cx: &Context) -> Result<()> {
     {
         let _lock = setup::lock(cx)?;

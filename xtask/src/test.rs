@@ -8,7 +8,7 @@ use vespid_toolchain::{GuestTarget, GuestToolchain};
 
 use crate::context::Context;
 use crate::setup::{self, Part};
-use crate::{bindings, chart, packages, ui};
+use crate::{audit, bindings, chart, packages, ui};
 
 const PLUGINS: &str = "plugins/Cargo.toml";
 
@@ -25,6 +25,7 @@ const SDK: [&str; 2] = ["--features", "vespid-plugin/http,vespid-plugin/assets"]
 pub(crate) fn run(cx: &Context, nextest: &[OsString]) -> Result<()> {
     setup::run(cx, &Part::ALL)?;
     ui::step_inherited("format", cargo(cx, &["fmt", "--all", "--check"]))?;
+    audit::offline(cx)?;
     // With the bench that needs the plugins' code.
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", "vespid-tests/native"];
     let clippy = [&clippy[..], &["--", "--deny", "warnings"]].concat();

@@ -34,6 +34,8 @@ pub(crate) enum Part {
     Guest,
     /// The test runner.
     Nextest,
+    /// What checks the dependencies.
+    Deny,
     /// The model of the file-type package.
     Magika,
     /// The model of the embed package.
@@ -67,9 +69,10 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Guest,
         Self::Nextest,
+        Self::Deny,
         Self::Magika,
         Self::Minilm,
         Self::Efficientnet,
@@ -95,6 +98,7 @@ impl Part {
         match self {
             Self::Guest => guest::ensure(cx),
             Self::Nextest => tool::NEXTEST.ensure(cx),
+            Self::Deny => tool::DENY.ensure(cx),
             Self::Magika => magika::ensure(cx),
             Self::Minilm => exported::MINILM.ensure(cx),
             Self::Efficientnet => exported::EFFICIENTNET.ensure(cx),
@@ -119,6 +123,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Guest => "guest",
             Self::Nextest => "nextest",
+            Self::Deny => "deny",
             Self::Magika => "magika",
             Self::Minilm => "minilm",
             Self::Efficientnet => "efficientnet",
