@@ -60,6 +60,7 @@ fn lines_of_a_request_name_the_model_and_the_request() {
     assert_eq!(guest["request_id"], answer.headers["x-request-id"].to_str().unwrap(), "{guest}");
     assert_eq!(guest["request_id"], access["request_id"]);
     // What is no request to a model has that alone.
+    assert_eq!(server.get("/v2/health/ready").status, 200);
     let probe = line(&server, "GET /v2/health/ready");
     assert!(probe["request_id"].is_string() && probe["model"].is_null(), "{probe}");
 }
