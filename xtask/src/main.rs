@@ -6,6 +6,7 @@ mod bindings;
 mod chart;
 mod context;
 mod demo;
+mod fuzz;
 mod image;
 mod operators;
 mod packages;
@@ -18,6 +19,7 @@ mod ui;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -87,6 +89,14 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// Feed what reads bytes of others with what a fuzzer makes up: see tests/fuzz.
+    Fuzz {
+        /// The targets; all of them where none is named.
+        targets: Vec<String>,
+        /// How long each runs.
+        #[arg(long, default_value = "1m", value_parser = fuzz::time)]
+        time: Duration,
+    },
     /// Run ONNX's own tests of its operators on each backend, and write docs/operators.md.
     Operators,
     /// Set up, check the format, lint, build and test everything.
@@ -137,6 +147,7 @@ fn run(task: Task) -> Result<()> {
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),
             (Bench::Gpu, None) => bail!("`gpu` runs on another machine: --bundle DIR puts it together"),
         },
+        Task::Fuzz { targets, time } => fuzz::run(&cx, &targets, time),
         Task::Operators => operators::run(&cx),
         Task::Test { nextest } => test::run(&cx, &nextest),
         Task::Audit => audit::run(&cx),

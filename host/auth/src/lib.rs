@@ -17,6 +17,8 @@ mod credentials;
 mod denied;
 mod error;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod metrics;
 mod models;

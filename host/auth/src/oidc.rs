@@ -7,6 +7,7 @@
 
 mod claims;
 mod fetch;
+pub(crate) mod fuzzing;
 mod keyset;
 mod provider;
 mod timing;

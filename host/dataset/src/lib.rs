@@ -25,6 +25,6 @@ pub use filter::Filter;
 pub use format::{Compression, Format};
 pub use lease::{Lease, LeaseOptions, Taken};
 pub use place::{Pattern, Place};
-pub use read::{Objects, RowStream, Wanted, objects};
+pub use read::{Objects, RowStream, Wanted, check_stream, objects};
 pub use rows::{Origin, Refused, Rows};
 pub use write::{Writer, WriterOptions, Written, to_objects};

@@ -5,6 +5,8 @@
 mod access;
 pub mod cases;
 mod describe;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod observe;

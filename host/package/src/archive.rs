@@ -83,6 +83,7 @@ fn damaged(error: &io::Error) -> PackageError {
     PackageError::Archive { reason: error.to_string() }
 }
 
+/// An entry's name, for messages.
 fn name<R: Read>(entry: &Entry<'_, R>) -> String {
     String::from_utf8_lossy(&entry.path_bytes()).chars().take(255).collect()
 }
@@ -91,8 +92,11 @@ fn unpack_entry<R: Read>(entry: &mut Entry<'_, R>, into: &Path) -> Result<(), Pa
     let name = name(entry);
     let refused = |reason: String| PackageError::Entry { entry: name.clone(), reason };
     let kind = entry.header().entry_type();
+    // Whole and as it is: a name that is cut, or of which a part is replaced, would be another file's.
+    let whole = String::from_utf8(entry.path_bytes().into_owned());
+    let whole = whole.map_err(|_| refused("its name is not UTF-8 text".to_owned()))?;
     // `tar c .` begins with './' and puts it before each name.
-    let relative = name.strip_prefix("./").unwrap_or(&name);
+    let relative = whole.strip_prefix("./").unwrap_or(&whole);
     if kind == EntryType::Directory && relative.is_empty() {
         return Ok(());
     }
@@ -185,6 +189,23 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!(fs::read(dir.path().join("into/graphs/a.onnx")).unwrap(), b"yz");
+    }
+
+    #[test]
+    fn a_name_is_taken_whole_or_not_at_all() {
+        let long = "x".repeat(300);
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_data(&mut header(EntryType::Regular, 1), &long, &b"a"[..]).unwrap();
+        let error = try_unpack(&builder.into_inner().unwrap()).unwrap_err();
+        assert!(error.contains("plain relative path"), "{error}");
+
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut odd = header(EntryType::Regular, 1);
+        odd.as_mut_bytes()[..2].copy_from_slice(b"a\xff");
+        odd.set_cksum();
+        builder.append(&odd, &b"a"[..]).unwrap();
+        let error = try_unpack(&builder.into_inner().unwrap()).unwrap_err();
+        assert!(error.contains("not UTF-8"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod cache;
 mod download;
 mod error;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grants;
 mod manifest;
 pub mod oci;

@@ -13,7 +13,9 @@ pub struct PackagePath(String);
 
 /// A path that a package may not hold.
 #[derive(Debug, thiserror::Error)]
-#[error("'{0}' is not a plain relative path: use names without '..', '.', a leading '/' or a backslash")]
+#[error(
+    "'{0}' is not a plain relative path: use names without '..', '.', a leading '/' or a backslash, and 255 bytes at most"
+)]
 pub struct InvalidPath(String);
 
 impl PackagePath {

@@ -10,6 +10,8 @@ mod asker;
 mod codec;
 mod error;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod metrics;
 mod pipeline;

@@ -29,6 +29,9 @@ pub(crate) const AUDIT: Tool = Tool { name: "cargo-audit", version: "0.22.2", fe
 /// Writes what a program is made of, which goes into the image beside it.
 pub(crate) const CYCLONEDX: Tool = Tool { name: "cargo-cyclonedx", version: "0.5.9", features: &[] };
 
+/// Builds what libFuzzer runs, and runs it.
+pub(crate) const FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2", features: &[] };
+
 impl Tool {
     /// Installs it into the cache, unless the user has one of any version.
     pub(crate) fn ensure(&self, cx: &Context) -> Result<()> {

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use self::footer::Footer;
+pub use self::message::check_stream;
 use super::source::Source;
 use super::{RowStream, Wanted, columns, rows};
 use crate::{DataError, File, Filter, Part, Place, Rows, Slice};

@@ -22,6 +22,7 @@ use std::pin::Pin;
 use ::arrow::datatypes::FieldRef;
 use futures_util::Stream;
 
+pub use self::arrow::check_stream;
 pub use self::jsonl::{Objects, objects};
 use crate::{DataError, Filter, Rows};
 

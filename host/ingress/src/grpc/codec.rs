@@ -73,7 +73,7 @@ impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
 }
 
 /// Counts the fields of a message.
-fn check_fields(mut message: &[u8]) -> Result<(), Status> {
+pub(super) fn check_fields(mut message: &[u8]) -> Result<(), Status> {
     let mut fields = 0;
     while !message.is_empty() {
         fields += 1;

@@ -12,6 +12,7 @@ mod decode;
 mod describe;
 mod door;
 mod encode;
+pub(crate) mod fuzzing;
 mod health;
 mod infer;
 mod observe;

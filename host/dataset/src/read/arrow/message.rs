@@ -33,6 +33,41 @@ pub(super) fn check_batch(block: &Block, bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks a stream of Arrow's before it is decoded, which may take `most` bytes: what its messages say is held against what is
+/// there. Of what is no message its reader tells.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_stream(mut bytes: &[u8], most: u64) -> Result<(), String> {
+    let mut total = 0_u64;
+    while let Some((metadata, rest)) = first_message(bytes) {
+        let said = message(metadata)?;
+        let body = usize::try_from(said.bodyLength()).ok();
+        let (body, rest) =
+            body.and_then(|length| rest.split_at_checked(length)).ok_or("a batch is cut off")?;
+        let batch = match said.header_as_dictionary_batch() {
+            Some(dictionary) => dictionary.data(),
+            None => said.header_as_record_batch().map(|batch| rows(metadata).map(|_| batch)).transpose()?,
+        };
+        if let Some(batch) = batch {
+            total = total.saturating_add(decoded_bytes(batch, body)?);
+        }
+        if total > most {
+            return Err(format!("it has {total} bytes or more when it is decoded; at most {most} are read"));
+        }
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// The metadata of a stream's next message, with what stands before it, and the rest; none at its end, or where it is cut off.
+fn first_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mark = if bytes.starts_with(&[0xff; 4]) { 4 } else { 0 };
+    let length = u32::from_le_bytes(*bytes.get(mark..)?.first_chunk()?);
+    let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
+    bytes.split_at_checked(length.checked_add(mark + 4)?)
+}
+
 /// What the dictionaries of a file have come to.
 #[derive(Default)]
 pub(super) struct Dictionaries {

@@ -1,0 +1,4 @@
+//! See `vespid_fuzz::condition`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: vespid_fuzz::bounded(), |data: &[u8]| vespid_fuzz::condition(data));

@@ -1,0 +1,4 @@
+//! See `vespid_fuzz::infer_binary`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: vespid_fuzz::bounded(), |data: &[u8]| vespid_fuzz::infer_binary(data));

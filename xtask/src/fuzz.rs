@@ -1,0 +1,102 @@
+//! Fuzzing: libFuzzer over the targets of `tests/fuzz`, on the stable compiler and without a sanitizer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::context::Context;
+use crate::setup::{self, tool};
+use crate::{scratch, ui};
+
+const CRATE: &str = "tests/fuzz";
+
+/// Seconds that a target may take for one input.
+const SLOW: u32 = 10;
+/// MiB of memory that a target may take.
+const MEMORY: u32 = 2048;
+/// Bytes of an input.
+const LONGEST: u32 = 16 << 10;
+
+/// How long each target runs: a number of seconds, minutes or hours, such as `90s`, `10m`, `1h`.
+pub(crate) fn time(text: &str) -> Result<Duration> {
+    let unit = |suffix, seconds| Some((text.strip_suffix(suffix)?, seconds));
+    let (number, seconds) =
+        unit('s', 1).or_else(|| unit('m', 60)).or_else(|| unit('h', 3600)).context("write 90s, 10m or 1h")?;
+    let number: u64 = number.parse().context("write 90s, 10m or 1h")?;
+    number.checked_mul(seconds).map(Duration::from_secs).context("that is too long")
+}
+
+/// Runs the targets one after another. All of them run, whatever is found; what is found fails the chore in the end.
+pub(crate) fn run(cx: &Context, targets: &[String], time: Duration) -> Result<()> {
+    {
+        let _lock = setup::lock(cx)?;
+        tool::FUZZ.ensure(cx)?;
+    }
+    let known = known(cx)?;
+    if let Some(unknown) = targets.iter().find(|target| !known.contains(target)) {
+        bail!("there is no target '{unknown}': use {}", known.join(", "));
+    }
+    // What it builds is built anew for the fuzzer, and is no use to anything else.
+    let folder = cx.target().join("fuzz");
+    let findings = folder.join("findings");
+    scratch::create(&findings)?;
+    ui::step_inherited("fuzz targets", command(cx, "build", &folder))?;
+    let mut failed = Vec::new();
+    for target in if targets.is_empty() { &known[..] } else { targets } {
+        let work = folder.join("corpus").join(target);
+        scratch::create(&work)?;
+        if ui::step_inherited(target, fuzzer(cx, target, &folder, &work, &findings, time)).is_err() {
+            failed.push(target.as_str());
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{} failed: the inputs are in {}", failed.join(", "), findings.display());
+    }
+    Ok(())
+}
+
+/// The targets that there are.
+fn known(cx: &Context) -> Result<Vec<String>> {
+    let folder = cx.root().join(CRATE).join("fuzz_targets");
+    let entries = fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let name = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+    let mut known: Vec<String> = entries.flatten().filter_map(|entry| name(entry.path())).collect();
+    known.sort();
+    Ok(known)
+}
+
+/// cargo-fuzz, with what the build is made by.
+fn command(cx: &Context, what: &str, folder: &Path) -> Command {
+    let mut command = cx.cargo();
+    command.args(["fuzz", what, "--fuzz-dir", CRATE, "--features", "libfuzzer"]);
+    // A sanitizer takes an unstable compiler, and finds what unsafe code does: here there is next to none. Dependencies are as they
+    // are shipped (`cfg(fuzzing)` changes some), but for overflows and assertions.
+    command.args(["--sanitizer", "none", "--no-cfg-fuzzing", "--release", "--debug-assertions"]);
+    command.args(["--codegen-units", "16", "--target-dir"]).arg(folder.join("target"));
+    command
+}
+
+fn fuzzer(
+    cx: &Context,
+    target: &str,
+    folder: &Path,
+    work: &Path,
+    findings: &Path,
+    time: Duration,
+) -> Command {
+    let mut command = command(cx, "run", folder);
+    // What is new goes into the first folder.
+    command.arg(target).arg(work).arg(cx.root().join(CRATE).join("corpus").join(target)).arg("--");
+    command.arg(format!("-max_total_time={}", time.as_secs()));
+    command.arg(format!("-artifact_prefix={}/{target}-", findings.display()));
+    command.arg(format!("-timeout={SLOW}")).arg(format!("-rss_limit_mb={MEMORY}"));
+    command.arg(format!("-max_len={LONGEST}")).arg("-print_final_stats=1");
+    let words = cx.root().join(CRATE).join("dict").join(target);
+    if words.is_file() {
+        command.arg(format!("-dict={}", words.display()));
+    }
+    command
+}
