@@ -34,7 +34,7 @@ pub fn messages(data: &[u8]) {
     all.sort_unstable();
     assert!(all.into_iter().eq(0..payloads.len()), "{of:?} and {refused:?}");
     let alone = |index: &usize| {
-        payloads.get(*index).map(|payload| fuzzing::messages(&STREAM, &MODEL, &[payload.clone()]))
+        payloads.get(*index).map(|payload| fuzzing::messages(&STREAM, &MODEL, std::slice::from_ref(payload)))
     };
     for (row, index) in of.iter().enumerate() {
         let (one, ..) = alone(index).expect("a message").expect("a row");
