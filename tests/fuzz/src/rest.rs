@@ -77,6 +77,10 @@ pub fn predict(data: &[u8]) {
     is_bounded(&request, body.len());
     reads_back(&request, &Parameters::new());
     let answer = answer(&request, Parameters::new());
+    // Rows of no value at all are told of by the signature.
+    if answer.outputs.is_empty() {
+        return;
+    }
     // The rows of one output are values, which are of the one input that has to be there.
     let mut required = signature.inputs.iter().filter(|input| !input.optional);
     if let [one] = &answer.outputs[..]
