@@ -60,9 +60,12 @@ fn it_sleeps_and_is_woken(world: &World, gateway: &Gateway) {
     });
     let asleep = world.condition("modelpools", "sleepy", "Ready", "False");
     assert!(asleep.contains("the next call gets it one"), "{asleep}");
+    // The call that came while the pool was new may have been held, too.
+    let held = || gateway.counted("vespid_gateway_holds", "outcome=\"served\",pool=\"sleepy\"");
+    let before = held();
     oip::assert_setosa(&gateway.infer("drowsy", &oip::flower()).unwrap());
     assert_eq!(world.pods(SLEEPY, 1).len(), 1);
-    assert_eq!(gateway.counted("vespid_gateway_holds", "outcome=\"served\",pool=\"sleepy\""), 1.0);
+    assert_eq!(held() - before, 1.0);
 }
 
 fn children(world: &World) {

@@ -4,9 +4,12 @@
 
 use serde::Serialize;
 use vespid_batch::{Batch, BatchId, JobSpec, Told};
-use vespid_types::Error;
+use vespid_types::{Error, ErrorCode};
 
-use super::fault::name;
+use super::fault::{Clipped, name};
+
+/// Characters of what is said of a job that is refused.
+const LONGEST: usize = 500;
 
 /// Jobs of one page where the client does not say.
 const DEFAULT_LIMIT: usize = 20;
@@ -67,14 +70,20 @@ pub(crate) fn page(query: &str) -> Result<Page, Error> {
 /// `INVALID_ARGUMENT` with the field.
 pub(crate) fn decode(body: &[u8]) -> Result<(JobSpec, Told), Error> {
     let expected = "expected a JSON object with model, input and output";
-    let wrong = |error: serde_json::Error| Error::invalid(format!("request body: {error}; {expected}"));
+    let wrong = |what: String| clipped(ErrorCode::InvalidArgument, &what);
+    let not_json = |error: serde_json::Error| wrong(format!("request body: {error}; {expected}"));
     let mut fields: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(body).map_err(wrong)?;
+        serde_json::from_slice(body).map_err(not_json)?;
     let metadata = fields.remove("metadata").map(serde_json::from_value::<Option<_>>).transpose();
-    let metadata = metadata.map_err(|error| Error::invalid(format!("metadata: {error}")))?.flatten();
-    let job = serde_json::to_vec(&fields).map_err(wrong)?;
-    let job = JobSpec::from_json(&job)?;
+    let metadata = metadata.map_err(|error| wrong(format!("metadata: {error}")))?.flatten();
+    let job = serde_json::to_vec(&fields).map_err(not_json)?;
+    let job = JobSpec::from_json(&job).map_err(Error::from).map_err(|error| clipped(error.code(), error.message()))?;
     Ok((job, Told { metadata: metadata.unwrap_or_default() }))
+}
+
+/// Fields and texts of the client's may be of any length.
+fn clipped(code: ErrorCode, message: &str) -> Error {
+    Error::new(code, Clipped(message, LONGEST).to_string())
 }
 
 #[cfg(test)]
@@ -104,6 +113,8 @@ mod tests {
             let error = decode(body.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{body}: {error}");
         }
+        let long = format!(r#"{{"{}":1}}"#, "f".repeat(10_000));
+        assert!(decode(long.as_bytes()).unwrap_err().message().len() <= LONGEST + 3);
     }
 
     #[test]
