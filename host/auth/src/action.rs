@@ -21,7 +21,7 @@ pub enum Action {
     Delete,
     /// Begin, see and end batch jobs with a model; see those of a server.
     RunBatch,
-    /// Begin, see and end streams of a model; see those of a server.
+    /// See, pause and resume the streams that ask a model.
     ManageStream,
     /// Change what is served and how: load and unload, lead traffic, settings of a model or of the server.
     Admin,

@@ -23,33 +23,40 @@ pub(crate) struct AccessArgs {
     no_authentication: bool,
 }
 
+/// A port at which something may be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port<'a> {
+    /// The option that says where it is.
+    pub(crate) option: &'a str,
+    pub(crate) address: SocketAddr,
+    /// Whether each client has to have a certificate where nothing else says who they are.
+    pub(crate) by_certificate: bool,
+}
+
+impl<'a> Port<'a> {
+    /// One without TLS.
+    pub(crate) const fn plain(option: &'a str, address: SocketAddr) -> Self {
+        Self { option, address, by_certificate: false }
+    }
+}
+
 impl AccessArgs {
-    /// What the file says; nothing where everybody may do everything. `ports` are those for clients, by their options. Within a
-    /// runtime. Where it is nothing and `by_certificate`, each client has to have one.
-    pub(crate) fn open(
-        &self,
-        ports: &[(&str, SocketAddr)],
-        by_certificate: bool,
-    ) -> anyhow::Result<Option<Access>> {
+    /// What the file says; nothing where everybody may do everything. Within a runtime.
+    pub(crate) fn open(&self, ports: &[Port<'_>]) -> anyhow::Result<Option<Access>> {
         if let Some(file) = &self.access {
             let config = AccessConfig::read(file).with_context(|| format!("--access {}", file.display()))?;
             return Ok(Some(Access::start(config).context("--access")?));
         }
-        let open = ports.iter().find(|(_, address)| !address.ip().is_loopback());
-        match open {
-            None => {}
-            Some(_) if by_certificate => {}
-            Some((option, address)) if self.no_authentication => {
-                tracing::warn!("{option} {address}: nobody has to show who they are (--no-authentication)");
-            }
-            Some((option, address)) => {
-                return Err(Failure::usage(format!(
-                    "{option} {address} is reached from other machines, and nobody would have to show who they are"
-                ))
-                .hint("say with --access who may do what (docs/access.md), with --tls-client-ca whose certificates are good, or with --no-authentication that everybody may")
-                .into());
-            }
+        let is_open = |port: &&Port<'_>| !port.address.ip().is_loopback() && !port.by_certificate;
+        let Some(Port { option, address, .. }) = ports.iter().find(is_open) else { return Ok(None) };
+        if self.no_authentication {
+            tracing::warn!("{option} {address}: nobody has to show who they are (--no-authentication)");
+            return Ok(None);
         }
-        Ok(None)
+        Err(Failure::usage(format!(
+            "{option} {address} is reached from other machines, and nobody would have to show who they are"
+        ))
+        .hint("say with --access who may do what (docs/access.md), with --no-authentication that everybody may, or, where the port speaks TLS, with --tls-client-ca whose certificates are good")
+        .into())
     }
 }

@@ -5,7 +5,7 @@
 //! until the next is ready, and goes on where that does not come up. Compiled code is kept in the user's cache, for a
 //! component of Python takes ten seconds to compile. Left out on purpose: ports, and other models that a plugin may call.
 
-mod admin;
+pub(crate) mod admin;
 pub(crate) mod models;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -41,7 +41,7 @@ use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettin
 
 use self::listener::listen;
 use self::models::Models;
-use crate::access::AccessArgs;
+use crate::access::{AccessArgs, Port};
 use crate::registry::RegistryArgs;
 use crate::{allocator, onnxruntime, openvino};
 
@@ -263,8 +263,7 @@ async fn build(
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<(Api, Option<pool::Pod>)> {
     // What contradicts itself is said before anything is made.
-    let access =
-        args.access.open(&[("--http", args.http), ("--grpc", args.grpc)], args.tls.asks_clients())?;
+    let access = args.access.open(&ports(args))?;
     let pooled = args.pool.is_given(&args.store)?;
     let control = if pooled { Control::Managed } else { args.models.control()? };
     let permissions = args.grants.as_deref().map(Permissions::read).transpose()?.unwrap_or_default();
@@ -328,6 +327,17 @@ async fn build(
         stopping,
     };
     Ok((api, pod))
+}
+
+/// Those at which somebody may change something.
+fn ports(args: &ServeArgs) -> Vec<Port<'static>> {
+    let client = |option, address| Port { option, address, by_certificate: args.tls.asks_clients() };
+    let mut ports = vec![client("--http", args.http), client("--grpc", args.grpc)];
+    if args.streams.are_given() {
+        // Streams are paused there.
+        ports.push(Port::plain("--admin", args.admin));
+    }
+    ports
 }
 
 /// Of a pod, the labels of its Models say which tenants they belong to.

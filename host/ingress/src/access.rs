@@ -4,7 +4,7 @@
 //! who may not learns nothing of whether there is a model. Lists show what the caller may read of. A model's tenant and labels are what
 //! `access.yaml` says. Each denial and each change is a line of the audit, also where the client left meanwhile. A host without a
 //! configuration lets everybody do everything, which the command line has to ask for where others reach it. Cost: what `vespid_auth`
-//! says. Left out on purpose: what plugins ask other plugins, which grants permit, and the admin port, which is not for clients.
+//! says. Left out on purpose: what plugins ask other plugins, which grants permit, and what the admin port tells of metrics and health.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

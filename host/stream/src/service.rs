@@ -74,14 +74,6 @@ impl Streams {
         self.0.values().map(|running| running.told.status()).collect()
     }
 
-    /// What is told of one.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`.
-    pub fn status(&self, name: &str) -> Result<Status> {
-        Ok(self.find(name)?.told.status())
-    }
-
     /// Has a stream read no more, or go on. It stays a member of its group.
     ///
     /// # Errors
@@ -98,15 +90,9 @@ impl Streams {
     }
 
     fn find(&self, name: &str) -> Result<&Running> {
-        let unknown = || {
-            Error::new(ErrorCode::NotFound, format!("there is no stream of that name here; {}", self.names()))
-        };
-        self.0.get(name).ok_or_else(unknown)
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = self.0.keys().map(|name| format!("'{name}'")).collect();
-        format!("there are {}", names.join(", "))
+        self.0
+            .get(name)
+            .ok_or_else(|| Error::new(ErrorCode::NotFound, "there is no stream of that name here"))
     }
 
     /// Waits until all of them have ended by themselves.

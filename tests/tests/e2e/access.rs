@@ -1,6 +1,7 @@
 //! Who asks, and what they may, of a server by itself: API keys and policies, over HTTP and gRPC, and the audit.
 
 mod oidc;
+mod streams;
 mod tls;
 
 use std::fs;

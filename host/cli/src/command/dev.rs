@@ -21,7 +21,7 @@ use vespid_serving::{ReadyModel, Sources};
 use vespid_telemetry::{Log, LogFormat, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 use vespid_types::{Datatype, Extent, TensorSpec};
 
-use crate::access::AccessArgs;
+use crate::access::{AccessArgs, Port};
 use crate::failure::{self, Failure, Hint};
 use crate::local::{Libraries, Local};
 use crate::registry::RegistryArgs;
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &DevArgs) -> anyhow::Result<()> {
 
 async fn serve(args: &DevArgs, log: Log) -> anyhow::Result<()> {
     let local = Local::start(&args.libraries, MAX_INSTANCES).await?;
-    let access = args.access.open(&[("--http", args.http)], false)?;
+    let access = args.access.open(&[Port::plain("--http", args.http)])?;
     let listener = bind(args.http).await.hint_address(args.http)?;
     let address = listener.local_addr()?;
     let mut signals = Signals::listen()?;

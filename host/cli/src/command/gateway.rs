@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use vespid_gateway::{Bound, Gateway, HoldOptions, Options, RetryBudget};
 use vespid_package::StoreLocation;
 
-use crate::access::AccessArgs;
+use crate::access::{AccessArgs, Port};
 use crate::cluster;
 use crate::serve::listener::{allow_many_connections, listen};
 use crate::serve::tls::{Tls, TlsArgs};
@@ -174,8 +174,8 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
         Some(location) => Some(open_store(location, args.uploads.cache.as_ref(), "gateways").await?),
         None => None,
     };
-    let access =
-        args.access.open(&[("--http", args.http), ("--grpc", args.grpc)], args.tls.asks_clients())?;
+    let port = |option, address| Port { option, address, by_certificate: args.tls.asks_clients() };
+    let access = args.access.open(&[port("--http", args.http), port("--grpc", args.grpc)])?;
     let tls = args.tls.open(access.is_none())?;
     let gateway =
         Gateway::new(args.options(), Some((client, namespace)), store, access.clone(), stopped.clone())?;

@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use vespid_auth::Access;
 use vespid_package::StoreLocation;
 use vespid_stream::{Metrics, StreamError, StreamSpec, Streams};
 use vespid_telemetry::{LogFormat, Telemetry};
 
+use crate::access::{AccessArgs, Port};
 use crate::failure::{Failure, Hint};
+use crate::local::admin::Tended;
 use crate::local::models::Asked;
 use crate::local::{Libraries, Local};
 use crate::serve::Signals;
@@ -24,6 +27,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vespid stream --config stream.yaml
   vespid stream --config clicks.yaml --config audio.yaml --store s3://models/production --admin 127.0.0.1:8002
+  vespid stream --config stream.yaml --admin 0.0.0.0:8002 --access access.yaml
 
 A stream in YAML (docs/stream.md has all of it):
 
@@ -60,6 +64,8 @@ pub(crate) struct StreamArgs {
     /// Where what collects metrics reaches it, probes, and who pauses and resumes streams [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(flatten)]
     libraries: Libraries,
 }
@@ -100,8 +106,25 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<StreamSpec> {
     StreamSpec::from_yaml(&shown, &text).with_context(|| format!("--config {shown}"))
 }
 
-async fn stream(args: &StreamArgs, mut specs: Vec<StreamSpec>) -> anyhow::Result<()> {
-    let mut signals = Signals::listen()?;
+async fn stream(args: &StreamArgs, specs: Vec<StreamSpec>) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
+    let ports: Vec<Port<'_>> =
+        args.admin.map(|address| Port::plain("--admin", address)).into_iter().collect();
+    let access = args.access.open(&ports)?;
+    let ended = answer(args, specs, signals, access.clone()).await;
+    if let Some(access) = access {
+        // What was done last is in the audit.
+        access.close().await;
+    }
+    ended
+}
+
+async fn answer(
+    args: &StreamArgs,
+    mut specs: Vec<StreamSpec>,
+    mut signals: Signals,
+    access: Option<Access>,
+) -> anyhow::Result<()> {
     let asked: Vec<Asked> =
         specs.iter().map(|spec| Asked { model: spec.model.clone(), version: spec.version }).collect();
     let calls = args.max_instances as usize;
@@ -110,8 +133,9 @@ async fn stream(args: &StreamArgs, mut specs: Vec<StreamSpec>) -> anyhow::Result
     let (metrics, started) = (Metrics::new()?, Arc::new(OnceLock::new()));
     if let Some(address) = args.admin {
         let counted = |telemetry: &Telemetry| Ok(telemetry.register(Box::new(metrics.clone()))?);
+        let tended = Tended { streams: Arc::clone(&started), access };
         // Before the models are loaded, which may take long: probes are answered meanwhile.
-        let bound = local.admin(address, &libraries.registries, counted, Some(Arc::clone(&started))).await?;
+        let bound = local.admin(address, &libraries.registries, counted, Some(tended)).await?;
         anstream::println!("listening admin={bound}");
     }
     let models = tokio::select! {

@@ -21,12 +21,16 @@ pub(super) struct StreamArgs {
 }
 
 impl StreamArgs {
+    pub(super) fn are_given(&self) -> bool {
+        !self.stream.is_empty()
+    }
+
     pub(super) fn start(
         &self,
         predictor: &Predictor,
         telemetry: &Telemetry,
     ) -> anyhow::Result<Option<Streams>> {
-        if self.stream.is_empty() {
+        if !self.are_given() {
             return Ok(None);
         }
         let mut streams = Vec::with_capacity(self.stream.len());

@@ -39,6 +39,11 @@ fn asked(method: &Method, path: &str) -> Asked {
             Asked::Later
         }
         "/v1/embeddings" | "/openai/v1/embeddings" | "/v2/batches" | "/v2/batches/{batch}" => Asked::Later,
+        "/v2/streams"
+        | "/v2/streams/{stream}"
+        | "/v2/streams/{stream}/lag"
+        | "/v2/streams/{stream}/pause"
+        | "/v2/streams/{stream}/resume" => Asked::Later,
         "/v2" | "/v2/" | "/v2/docs" | "/v2/docs/dataplane.json" | "/v2/docs/{asset}" => {
             Asked::Server(Action::ReadMetadata)
         }

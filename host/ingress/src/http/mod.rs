@@ -151,9 +151,11 @@ fn other_protocols() -> Router<Api> {
         .route("/openai/v1/models/{model}", get(openai::model))
 }
 
-/// The routes of the admin port: for probes, for what collects metrics, and for who looks after streams.
+/// The routes of the admin port: for probes and what collects metrics, who are not asked who they are, and for who looks after streams.
 pub fn admin_router(api: Api) -> Router {
-    let routes = health().route("/metrics", get(metrics::metrics)).merge(streams::routes());
+    let access = middleware::from_fn_with_state(api.clone(), access::pass);
+    let routes =
+        streams::routes().route_layer(access).merge(health()).route("/metrics", get(metrics::metrics));
     finish(routes, api)
 }
 

@@ -77,7 +77,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<(JobSpec, Told), Error> {
     let metadata = fields.remove("metadata").map(serde_json::from_value::<Option<_>>).transpose();
     let metadata = metadata.map_err(|error| wrong(format!("metadata: {error}")))?.flatten();
     let job = serde_json::to_vec(&fields).map_err(not_json)?;
-    let job = JobSpec::from_json(&job).map_err(Error::from).map_err(|error| clipped(error.code(), error.message()))?;
+    let job = JobSpec::from_json(&job)
+        .map_err(Error::from)
+        .map_err(|error| clipped(error.code(), error.message()))?;
     Ok((job, Told { metadata: metadata.unwrap_or_default() }))
 }
 

@@ -77,7 +77,8 @@ pub(super) fn deployment(
 }
 
 fn args(package: &Package) -> Vec<String> {
-    let mut args = vec!["stream".to_owned()];
+    // A NetworkPolicy says who reaches the admin port.
+    let mut args = vec!["stream".to_owned(), "--no-authentication".to_owned()];
     let mut option = |name: &str, value: String| args.extend([format!("--{name}"), value]);
     option("config", format!("{FOLDER}/{FILE}"));
     option("admin", everywhere(names::ADMIN_PORT));
