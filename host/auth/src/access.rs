@@ -109,13 +109,16 @@ impl Access {
         action: Action,
         resource: &Resource<'_>,
     ) -> Result<(), Denied> {
-        if self.0.files.policies.get().permit(principal, action, resource) {
-            self.0.counts.add(Count::Permitted);
-            return Ok(());
+        // Somebody may be known for longer than what they showed is good: a stream goes on.
+        let permitted = principal.is_current(SystemTime::now()).and_then(|()| {
+            let permits = self.0.files.policies.get().permit(principal, action, resource);
+            permits.then_some(()).ok_or_else(|| resource.denied(action))
+        });
+        match &permitted {
+            Ok(()) => self.0.counts.add(Count::Permitted),
+            Err(denied) => self.0.counts.denied(denied),
         }
-        let denied = resource.denied(action);
-        self.0.counts.denied(&denied);
-        Err(denied)
+        permitted
     }
 
     /// Whether the policies permit this, and which of them say so. It is neither counted nor remembered.

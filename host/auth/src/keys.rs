@@ -98,12 +98,7 @@ fn is_well_formed(text: &str) -> bool {
 /// The keys of a file.
 #[derive(Default)]
 pub(crate) struct KeyRing {
-    keys: HashMap<Fingerprint, Known>,
-}
-
-struct Known {
-    principal: Principal,
-    expires: Option<SystemTime>,
+    keys: HashMap<Fingerprint, Principal>,
 }
 
 impl KeyRing {
@@ -136,7 +131,7 @@ impl KeyRing {
                 Entry::Occupied(_) => {
                     return Err(fault("sha256", "another key has the same: each is made anew"));
                 }
-                Entry::Vacant(place) => place.insert(Known { principal: principal(entry), expires }),
+                Entry::Vacant(place) => place.insert(principal(entry, expires)),
             };
         }
         Ok(Self { keys })
@@ -148,22 +143,19 @@ impl KeyRing {
             return Err(Denied::Malformed("an API key is vespid_ and 43 characters"));
         }
         let known = self.keys.get(&fingerprint::of(key.as_bytes())).ok_or(Denied::UnknownApiKey)?;
-        match known.expires {
-            Some(expires) if expires <= now => Err(Denied::ExpiredApiKey),
-            _ => Ok(known.principal.clone()),
-        }
+        known.is_current(now)?;
+        Ok(known.clone())
     }
 
     /// The principal of the key of that name.
     pub(crate) fn named(&self, name: &str) -> Option<Principal> {
-        let mut principals = self.keys.values().map(|known| &known.principal);
-        principals.find(|principal| principal.id() == name).cloned()
+        self.keys.values().find(|principal| principal.id() == name).cloned()
     }
 }
 
-fn principal(entry: KeyEntry) -> Principal {
+fn principal(entry: KeyEntry, expires: Option<SystemTime>) -> Principal {
     let KeyEntry { name: id, tenant, roles, .. } = entry;
-    Principal::new(Identity { kind: Kind::ApiKey, id, issuer: None, tenant, roles })
+    Principal::until(Identity { kind: Kind::ApiKey, id, issuer: None, tenant, roles }, expires)
 }
 
 impl fmt::Debug for KeyRing {

@@ -42,8 +42,6 @@ pub(crate) struct Oidc {
 #[derive(Clone)]
 struct Believed {
     principal: Principal,
-    /// In seconds since 1970, with what clocks may differ.
-    until: u64,
     provider: usize,
     /// Of the keys.
     generation: u64,
@@ -83,20 +81,19 @@ impl Oidc {
             .ok_or(Denied::WrongIssuer)?;
         let algorithm = unverified.algorithm(provider.config())?;
         let found = provider.key(&unverified.key_id, algorithm).await?;
-        let verified = token::verify(token, &found.key, algorithm, provider.config())?;
-        if let Some(until) = verified.until {
-            let (principal, generation) = (verified.principal.clone(), found.generation);
-            self.believed.insert(fingerprint, Believed { principal, until, provider: at, generation });
+        let principal = token::verify(token, &found.key, algorithm, provider.config())?;
+        if principal.expires().is_some() {
+            let (principal, generation) = (principal.clone(), found.generation);
+            self.believed.insert(fingerprint, Believed { principal, provider: at, generation });
         }
-        Ok(verified.principal)
+        Ok(principal)
     }
 
     fn remembered(&self, fingerprint: &Fingerprint) -> Option<Principal> {
         let believed = self.believed.get(fingerprint)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
         let generation = self.providers.get(believed.provider)?.generation()?;
-        let holds = now <= believed.until && generation == believed.generation;
-        holds.then_some(believed.principal)
+        let is_current = believed.principal.is_current(SystemTime::now()).is_ok();
+        (is_current && generation == believed.generation).then_some(believed.principal)
     }
 
     #[cfg(test)]

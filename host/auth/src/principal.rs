@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use crate::Denied;
 use crate::fingerprint::{Fingerprint, Fingerprinter};
 
 /// How somebody showed who they are. Policies know each kind as an entity type of its own, so that a key that is called as a user is
@@ -88,12 +90,20 @@ pub struct Principal(Arc<Inner>);
 struct Inner {
     identity: Identity,
     fingerprint: Fingerprint,
+    /// When what they showed is good no more.
+    until: Option<SystemTime>,
 }
 
 impl Principal {
-    /// Whoever this is. Roles are in order, each once; a tenant without a name is none.
+    /// Whoever this is, for ever. Roles are in order, each once; a tenant without a name is none.
     #[must_use]
-    pub fn new(mut identity: Identity) -> Self {
+    pub fn new(identity: Identity) -> Self {
+        Self::until(identity, None)
+    }
+
+    /// Whoever this is, until then.
+    #[must_use]
+    pub fn until(mut identity: Identity, until: Option<SystemTime>) -> Self {
         identity.tenant = identity.tenant.filter(|tenant| !tenant.is_empty());
         identity.roles.sort_unstable();
         identity.roles.dedup();
@@ -107,7 +117,7 @@ impl Principal {
         for role in &identity.roles {
             fingerprinter.text(role);
         }
-        Self(Arc::new(Inner { identity, fingerprint: fingerprinter.finish() }))
+        Self(Arc::new(Inner { identity, fingerprint: fingerprinter.finish(), until }))
     }
 
     /// Somebody without credentials.
@@ -145,6 +155,32 @@ impl Principal {
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.0.identity.roles
+    }
+
+    /// When what they showed, a token or a key, is good no more. Who asks more than once with it is to be refused from then on.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.0.until
+    }
+
+    /// What they are told from then on.
+    #[must_use]
+    pub fn expired(&self) -> Denied {
+        match self.kind() {
+            Kind::ApiKey => Denied::ExpiredApiKey,
+            _ => Denied::Expired,
+        }
+    }
+
+    /// Sees whether what they showed is still good.
+    ///
+    /// # Errors
+    /// [`Principal::expired`].
+    pub(crate) fn is_current(&self, now: SystemTime) -> Result<(), Denied> {
+        match self.0.until {
+            Some(until) if until <= now => Err(self.expired()),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn fingerprint(&self) -> &Fingerprint {

@@ -5,6 +5,7 @@ mod streams;
 mod tls;
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,6 +23,7 @@ use crate::grpc::client::proto::{
     RepositoryModelUnloadRequest, ServerLiveRequest, ServerMetadataRequest,
 };
 use crate::grpc::client::{self, Client};
+use crate::grpc::stream::Stream;
 
 const POLICIES: &str = r#"
 @id("own models")
@@ -299,4 +301,28 @@ fn a_port_for_others_needs_a_word_about_who_may() {
     assert_eq!(server.get("/v2").status, 200);
     let both = ["serve", "--store", "store", "--access", "access.yaml", "--no-authentication"];
     assert!(vespid(folder.path(), &[], &both).expect(2).stderr.contains("cannot be used with"));
+}
+
+#[test]
+fn a_stream_does_not_outlive_its_key() {
+    const LEFT: Duration = Duration::from_secs(5);
+    let setting = Setting::start(&[]);
+    let made = vespid(setting.folder.path(), &[], &["authz", "key", "brief", "--tenant", "acme"]);
+    let (key, entry) = made.expect(0).stdout.split_once('\n').unwrap();
+    let until = SystemTime::now() + LEFT;
+    let keys = setting.folder.path().join("keys.yaml");
+    let known = fs::read_to_string(&keys).unwrap();
+    let expires = humantime::format_rfc3339_millis(until);
+    fs::write(&keys, format!("{known}{}\n  expires: {expires}\n", entry.trim_end())).unwrap();
+    wait::until("the key is known", || {
+        (setting.send("GET", "/v2/models", key, &[]).status == 200).then_some(())
+    });
+    let client = Client::of(&setting.server);
+    let mut stream = Stream::with(&client, &[("x-api-key", key)]);
+    stream.send(client::flower());
+    assert_eq!(stream.answer().model_name, "iris");
+    std::thread::sleep(until.duration_since(SystemTime::now()).unwrap() + Duration::from_millis(50));
+    stream.send(client::flower());
+    let (_, reason) = stream.failure();
+    assert!(reason.contains("the API key is not valid"), "{reason}");
 }

@@ -2,12 +2,18 @@
 //!
 //! Contract: a claim that is there and is not of its kind denies the token: half of the roles might be those that nothing forbids.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value};
 
 use crate::config::ProviderConfig;
 use crate::{Denied, Identity, Kind, Principal};
 
-pub(super) fn principal(claims: &Map<String, Value>, config: &ProviderConfig) -> Result<Principal, Denied> {
+pub(super) fn principal(
+    claims: &Map<String, Value>,
+    config: &ProviderConfig,
+    until: Option<SystemTime>,
+) -> Result<Principal, Denied> {
     let names = &config.claims;
     let id = match find(claims, &names.id) {
         Some(Value::String(id)) if !id.is_empty() => format!("{}{id}", config.prefix),
@@ -25,7 +31,8 @@ pub(super) fn principal(claims: &Map<String, Value>, config: &ProviderConfig) ->
         Some(Value::Array(roles)) => roles.iter().map(role).collect::<Result<_, _>>()?,
         Some(_) => return Err(NO_ROLES),
     };
-    Ok(Principal::new(Identity { kind: Kind::Oidc, id, issuer: Some(config.issuer.clone()), tenant, roles }))
+    let issuer = Some(config.issuer.clone());
+    Ok(Principal::until(Identity { kind: Kind::Oidc, id, issuer, tenant, roles }, until))
 }
 
 const NO_ROLES: Denied = Denied::Malformed("the token's roles are no list of texts");
@@ -61,7 +68,7 @@ mod tests {
             "policies: p\noidc: [{{ issuer: https://id.example, audience: a, prefix: 'x:', claims: {names} }}]"
         );
         let config = AccessConfig::parse(Path::new("access.yaml"), &text).unwrap();
-        principal(claims.as_object().unwrap(), &config.providers[0])
+        principal(claims.as_object().unwrap(), &config.providers[0], None)
     }
 
     #[test]

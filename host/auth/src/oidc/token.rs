@@ -1,5 +1,7 @@
 //! One token.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
@@ -59,20 +61,13 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-/// What a token says that was checked.
-pub(super) struct Verified {
-    pub(super) principal: Principal,
-    /// Until when it is good, in seconds since 1970.
-    pub(super) until: Option<u64>,
-}
-
-/// Checks signature, issuer, audience and time.
+/// Whose it is: checks signature, issuer, audience and time.
 pub(super) fn verify(
     token: &str,
     key: &DecodingKey,
     algorithm: Algorithm,
     config: &ProviderConfig,
-) -> Result<Verified, Denied> {
+) -> Result<Principal, Denied> {
     let mut validation = Validation::new(algorithm);
     validation.leeway = config.clock_skew.as_secs();
     validation.validate_nbf = true;
@@ -82,8 +77,10 @@ pub(super) fn verify(
     let data =
         decode::<Map<String, Value>>(token, key, &validation).map_err(|error| denied(error.into_kind()))?;
     let expires = data.claims.get("exp").and_then(Value::as_u64);
-    let until = expires.map(|expires| expires.saturating_add(validation.leeway));
-    Ok(Verified { principal: claims::principal(&data.claims, config)?, until })
+    // It is good to the end of that second.
+    let until = expires.map(|expires| expires.saturating_add(validation.leeway).saturating_add(1));
+    let until = until.and_then(|until| UNIX_EPOCH.checked_add(Duration::from_secs(until)));
+    claims::principal(&data.claims, config, until)
 }
 
 fn denied(kind: ErrorKind) -> Denied {

@@ -249,7 +249,7 @@ impl Shared {
         let name =
             name.parse::<ModelName>().map_err(|error| Error::invalid(format!("model_name: {error}")))?;
         let version = version(&text)?;
-        self.admit(parts, &Subject { action, model: Some(name.as_str()), version }).await?;
+        let asker = self.admit(parts, &Subject { action, model: Some(name.as_str()), version }).await?;
         if method == Method::ModelReady
             && let Some(flag) = self.grpc_model_ready(name.as_str(), version)?
         {
@@ -258,7 +258,8 @@ impl Shared {
         let table = self.routes.load();
         let route = table.route(name.as_str())?;
         counted.of_pool(&route.pool.name);
-        let scanned = if streams { scanned.until(self.stopping.clone()) } else { scanned };
+        let scanned =
+            if streams { scanned.until(self.stopping.clone()).while_current(asker.who()) } else { scanned };
         Ok(Begun::ForPod(Destination::Model { name: name.into(), version }, self.source(scanned)))
     }
 

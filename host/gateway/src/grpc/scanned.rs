@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,7 +13,8 @@ use bytesize::ByteSize;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
+use vespid_auth::Principal;
 use vespid_types::Error;
 
 use super::message::Named;
@@ -41,6 +42,8 @@ pub(crate) struct Scanned {
     pause: Pause,
     /// For streams: when the gateway ends, so do they, between two messages. Until then they may be idle there.
     stopped: Option<Stopped>,
+    /// For streams: when what the caller showed is good no more, no further message is taken.
+    expired: Option<(Pin<Box<Sleep>>, Error)>,
     ended_here: Arc<AtomicBool>,
     ended: bool,
 }
@@ -89,6 +92,7 @@ impl Scanned {
             rest,
             pause: Pause::new(pause),
             stopped: None,
+            expired: None,
             ended_here: Arc::default(),
             ended: false,
         }
@@ -100,6 +104,15 @@ impl Scanned {
             // An error means that the sender is gone, and with it the gateway.
             let _ = stopping.wait_for(|stopping| *stopping).await;
         }));
+        self
+    }
+
+    /// Fails it, between two messages, when what the caller showed is good no more.
+    pub(crate) fn while_current(mut self, who: Option<&Principal>) -> Self {
+        self.expired = who.and_then(|who| {
+            let left = who.expires()?.duration_since(SystemTime::now()).unwrap_or_default();
+            Some((Box::pin(sleep(left)), who.expired().into()))
+        });
         self
     }
 
@@ -135,6 +148,14 @@ impl hyper::body::Body for Scanned {
             (this.ended, this.stopped) = (true, None);
             this.ended_here.store(true, Relaxed);
             return Poll::Ready(None);
+        }
+        if this.is_between()
+            && let Some((expired, _)) = &mut this.expired
+            && expired.as_mut().poll(context).is_ready()
+        {
+            this.ended = true;
+            let fault = this.expired.take().map(|(_, fault)| Err(axum::Error::new(fault)));
+            return Poll::Ready(fault);
         }
         let frame = match Pin::new(&mut this.rest).poll_frame(context) {
             Poll::Ready(Some(frame)) => frame,
@@ -178,6 +199,7 @@ impl hyper::body::Body for Scanned {
 mod tests {
     use futures_util::{StreamExt, stream};
     use prost::Message as _;
+    use vespid_auth::{Denied, Identity, Kind};
     use vespid_types::BoxError;
 
     use super::*;
@@ -266,5 +288,20 @@ mod tests {
         let all = scanned.collect().await.unwrap().to_bytes();
         assert_eq!(all, message("iris"), "the message that has come, and no other");
         assert!(ended_here.load(Relaxed));
+    }
+
+    #[tokio::test]
+    async fn a_stream_fails_when_its_caller_is_known_no_more() {
+        let (_stop, stopping) = watch::channel(false);
+        let (kind, id) = (Kind::ApiKey, "ci".to_owned());
+        let key = Identity { kind, id, issuer: None, tenant: None, roles: Vec::new() };
+        let who = Principal::until(key, Some(SystemTime::now() + PAUSE));
+        let begun = begin(body(vec![message("iris"), message("iris")], true), 1000).await.unwrap().1;
+        let mut scanned = begun.until(stopping).while_current(Some(&who));
+        assert!(scanned.frame().await.unwrap().is_ok() && scanned.frame().await.unwrap().is_ok());
+        // It is idle, and is woken.
+        let fault = timeout(PAUSE * 50, scanned.frame()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(fault.to_string(), Denied::ExpiredApiKey.to_string());
+        assert!(scanned.frame().await.is_none());
     }
 }

@@ -7,4 +7,4 @@ mod infer;
 mod observe;
 mod repository;
 mod shutdown;
-mod stream;
+pub(crate) mod stream;

@@ -15,7 +15,7 @@ use super::client::proto::*;
 use super::client::{Client, Outputs, assert_setosa, assert_status, flower, kind, raw, tensor};
 
 /// A stream that is open.
-struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     client: &'a Client,
     requests: Option<mpsc::UnboundedSender<ModelInferRequest>>,
     responses: Streaming<ModelStreamInferResponse>,
@@ -26,7 +26,7 @@ impl<'a> Stream<'a> {
         Self::with(client, &[])
     }
 
-    fn with(client: &'a Client, metadata: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn with(client: &'a Client, metadata: &[(&'static str, &str)]) -> Self {
         let (requests, sent) = mpsc::unbounded_channel();
         let mut request = Request::new(UnboundedReceiverStream::new(sent));
         for (name, value) in metadata {
@@ -36,7 +36,7 @@ impl<'a> Stream<'a> {
         Self { client, requests: Some(requests), responses }
     }
 
-    fn send(&self, request: ModelInferRequest) {
+    pub(crate) fn send(&self, request: ModelInferRequest) {
         self.requests.as_ref().unwrap().send(request).unwrap();
     }
 
@@ -56,14 +56,14 @@ impl<'a> Stream<'a> {
         self.client.runtime.block_on(next).ok()?.unwrap()
     }
 
-    fn answer(&mut self) -> ModelInferResponse {
+    pub(crate) fn answer(&mut self) -> ModelInferResponse {
         let response = self.next().unwrap().expect("a response");
         assert_eq!(response.error_message, "");
         response.infer_response.unwrap()
     }
 
     /// The id of the request that failed, and why.
-    fn failure(&mut self) -> (String, String) {
+    pub(crate) fn failure(&mut self) -> (String, String) {
         let response = self.next().unwrap().expect("a response");
         assert_ne!(response.error_message, "");
         (response.infer_response.unwrap().id, response.error_message)
