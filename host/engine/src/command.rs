@@ -26,7 +26,7 @@ use vespid_types::{Parameters, Signature, Stage, Timeline};
 use wasmtime::{InstancePre, Linker, Store};
 use wasmtime_wasi::I32Exit;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, give_way};
 use crate::error::EngineError;
 use crate::grants::Grants;
 use crate::meter::{Meter, PluginUsage};
@@ -144,8 +144,7 @@ impl Command {
         });
         let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.shared);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        give_way(&mut store);
         store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
         let started = self.start(&mut store, &timeline).await;
         timeline.enter(Stage::Output);

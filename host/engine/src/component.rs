@@ -11,7 +11,7 @@ use wasmtime::component::{InstancePre, ResourceAny};
 
 use crate::bindings::exports::vespid::model::{model, session, streaming};
 use crate::convert;
-use crate::engine::Engine;
+use crate::engine::{Engine, give_way};
 use crate::error::EngineError;
 use crate::host::{CallState, HostState};
 use crate::meter::{Meter, PluginUsage};
@@ -313,8 +313,7 @@ impl Component {
         let state = HostState::new(Arc::clone(&self.context), self.outbound.clone(), call);
         let mut store = Store::new(&self.engine.wasmtime, state);
         store.limiter(|state| &mut state.budget);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        give_way(&mut store);
         store.set_hostcall_fuel(usize::try_from(self.context.memory_limit.as_u64()).unwrap_or(usize::MAX));
         store
     }

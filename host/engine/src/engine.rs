@@ -16,7 +16,10 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_types::{Deadline, Stage, Timeline};
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result as WasmResult};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result as WasmResult, Store,
+    UpdateDeadline,
+};
 
 use crate::bindings;
 use crate::code_cache::{CodeCache, Compiled};
@@ -27,7 +30,7 @@ use crate::outbound::MAX_OPEN_OF_ALL;
 use crate::pool::Pool;
 
 /// How long a guest may run before it gives other calls a turn.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(1);
 
 /// Instances that there may be at once besides those of callers.
 const OWN: u32 = 4;
@@ -282,6 +285,17 @@ fn compiler() -> WasmResult<ThreadPool> {
         .thread_name(|number| format!("compiler-{number}"))
         .start_handler(modest)
         .build()?)
+}
+
+/// Has a guest give way each [`TICK`], at its next loop or call.
+pub(crate) fn give_way<T: 'static>(store: &mut Store<T>) {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|_| {
+        // First to threads that wait for this processor, such as one that would take another call: the system lets a thread that
+        // computes go on for several milliseconds. Then to calls that wait for this thread.
+        std::thread::yield_now();
+        Ok(UpdateDeadline::Yield(1))
+    });
 }
 
 fn start_epoch(engine: &wasmtime::Engine) -> WasmResult<()> {

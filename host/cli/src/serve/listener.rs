@@ -24,6 +24,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::tls::Tls;
 
@@ -95,14 +96,23 @@ where
         .max_concurrent_streams(MAX_STREAMS);
     // The client's address goes along with each request: a gateway tells its pods who asked.
     let serving = server.serve(router.into_make_service_with_connect_info::<SocketAddr>());
-    tokio::pin!(serving);
+    // By a thread of the runtime's, which goes on with the connection: the one that started the server would have to wake it.
+    let mut accepting = JoinSet::new();
+    accepting.spawn(serving);
     tokio::select! {
-        served = &mut serving => return served.context("serving failed"),
+        served = ended(&mut accepting) => return served,
         // An error means that the sender is gone, and with it the server.
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     handle.graceful_shutdown(None);
-    serving.await.context("serving failed")
+    ended(&mut accepting).await
+}
+
+async fn ended(accepting: &mut JoinSet<io::Result<()>>) -> anyhow::Result<()> {
+    match accepting.join_next().await {
+        Some(served) => served.context("serving failed")?.context("serving failed"),
+        None => Ok(()),
+    }
 }
 
 fn not_accepted(client: Option<&SocketAddr>, error: &io::Error) {
