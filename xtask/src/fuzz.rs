@@ -76,6 +76,10 @@ fn command(cx: &Context, what: &str, folder: &Path) -> Command {
     // are shipped (`cfg(fuzzing)` changes some), but for overflows and assertions.
     command.args(["--sanitizer", "none", "--no-cfg-fuzzing", "--release", "--debug-assertions"]);
     command.args(["--codegen-units", "16", "--target-dir"]).arg(folder.join("target"));
+    // Fully optimised and with all that a debugger wants, the build takes several times as long and as much room.
+    command
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
     command
 }
 
