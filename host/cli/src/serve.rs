@@ -30,12 +30,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
+use vespid_limits::{Limits, LimitsConfig, TenantsBy};
 use vespid_package::oci::PlacePattern;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation, StoreOptions};
-use vespid_serving::{
-    Control, Limits, LimitsConfig, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources,
-    TenantsBy,
-};
+use vespid_serving::{Control, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_stream::Streams;
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 

@@ -10,10 +10,10 @@ use std::time::SystemTime;
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_engine::{Callers, Peers};
+use vespid_limits::{self as limits, LimitReading, Limits, Origin};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, Entry, Found, IndexEntry, Model};
-use crate::limits::{self, LimitReading, Limits, Origin};
 use crate::model::ReadyModel;
 use crate::stats::Statistics;
 use crate::traffic::ShadowCounts;

@@ -29,11 +29,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use vespid_engine::Engine;
+use vespid_limits::{Coming, Limits, Upload};
 use vespid_nn::Backends;
 use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store, Traffic, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
-use crate::limits::{Coming, Limits, Upload};
 use crate::memory::Ledger;
 use crate::model::{CaseReader, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;

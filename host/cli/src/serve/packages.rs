@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::task::spawn_blocking;
+use vespid_limits::Limits;
 use vespid_package::oci::{Progress, Reference, Registry};
 use vespid_package::{ArchiveLimits, Cache, MAX_FILES, Manifest, Package, PackageError, Record, Store};
-use vespid_serving::Limits;
 use vespid_types::Digest;
 
 use super::ServeArgs;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use vespid_limits::Upload;
 use vespid_package::{Cache, Package, PackageError};
 use vespid_types::{ModelName, Result, Version};
 
 use super::{Repository, blocking};
-use crate::limits::Upload;
 
 impl Repository {
     /// What the store keeps on this machine: where a package's blobs have to be before [`import`](Self::import).

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use vespid_serving::{Limits, Predictor, Repository, State as Indexed};
+use vespid_limits::Limits;
+use vespid_serving::{Predictor, Repository, State as Indexed};
 
 use super::plan::{Identity, plan};
 use super::present::Present;

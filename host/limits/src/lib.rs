@@ -1,9 +1,9 @@
 //! What each model and each tenant may use: `limits.yaml`, and who is counted where.
 //!
 //! Contract: a model is counted by its name, with all of its versions, and beside it, where it belongs to one, its tenant with all
-//! models of that tenant. A call is admitted in one place ([`Inference`](crate::Inference), before its body is decoded), a load in
-//! another (`repository/load.rs`), a package in a third (`stored`). What is refused is refused at once, with `RESOURCE_EXHAUSTED`: nobody
-//! waits, so that calls that lead to others cannot wait for each other. Cost: without limits a look at an option; with them some
+//! models of that tenant. Of a call, a load and a package each is admitted in one place of a process, which asks here
+//! ([`Limited::admit`], [`Limited::hold`], [`Limits::begin_store`]). What is refused is refused at once, with `RESOURCE_EXHAUSTED`:
+//! nobody waits, so that calls that lead to others cannot wait for each other. Cost: without limits a look at an option; with them some
 //! atomics a call. Left out on purpose: what one call may take (`[limits]` of `model.toml`), what all models may take together
 //! (`--max-in-flight`, `--memory-budget`), and other servers of the same models: each counts by itself.
 
@@ -11,7 +11,7 @@ mod account;
 mod bucket;
 mod config;
 mod member;
-mod meter;
+mod metrics;
 mod stored;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,8 +23,8 @@ use vespid_types::ModelName;
 use account::Account;
 pub use account::{Limit, LimitReading, Scope};
 pub use config::{LimitsConfig, LimitsError, TenantsBy};
-pub(crate) use member::{HeldMemory, Limited, Origin, Place};
-pub(crate) use meter::{Metered, metered};
+pub use member::{HeldMemory, Limited, Origin, Place};
+pub use metrics::Metrics;
 pub use stored::{Coming, Upload};
 
 /// The limits of a server; none by default. Clones share everything.
@@ -51,8 +51,9 @@ struct Members {
 /// What the times of buckets are told from.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Now, in nanoseconds.
-pub(crate) fn now() -> u64 {
+/// Now, in nanoseconds from some beginning.
+#[must_use]
+pub fn now() -> u64 {
     nanos(EPOCH.elapsed())
 }
 
@@ -92,7 +93,7 @@ impl Limits {
     }
 
     /// The limits of a model; none where there are none.
-    pub(crate) fn of(&self, name: &ModelName) -> Option<Arc<Limited>> {
+    pub fn of(&self, name: &ModelName) -> Option<Arc<Limited>> {
         let inner = self.0.as_ref()?;
         let mut members = inner.members();
         if let Some(limited) = members.by_name.get(name) {
@@ -114,7 +115,7 @@ impl Limits {
     }
 
     /// Every limit, of these models and of all tenants.
-    pub(crate) fn read<'a>(&self, models: impl Iterator<Item = &'a ModelName>) -> Vec<LimitReading> {
+    pub fn read<'a>(&self, models: impl Iterator<Item = &'a ModelName>) -> Vec<LimitReading> {
         let Some(inner) = &self.0 else { return Vec::new() };
         let now = now();
         let models = models.filter_map(|name| self.of(name)).map(|limited| Arc::clone(limited.own()));
