@@ -15,6 +15,7 @@ mod metrics;
 mod stored;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,12 +41,14 @@ struct Inner {
     sizes: stored::Sizes,
 }
 
+/// What is said of the tenants of models.
+type Labels = HashMap<ModelName, String>;
+
 /// Models that are counted.
 #[derive(Default)]
 struct Members {
     by_name: BTreeMap<ModelName, Arc<Limited>>,
-    /// What is said of the tenants of models.
-    labels: HashMap<ModelName, String>,
+    labels: Labels,
 }
 
 /// What the times of buckets are told from.
@@ -65,6 +68,9 @@ impl Limits {
     /// Those of a file.
     #[must_use]
     pub fn new(config: LimitsConfig) -> Self {
+        if !config.any(|quotas| *quotas != config::Quotas::default()) {
+            return Self::default();
+        }
         let tenant = |rule: &config::TenantRule| {
             (rule.name.clone(), Account::new(Scope::Tenant, &rule.name, rule.quotas))
         };
@@ -80,16 +86,35 @@ impl Limits {
 
     /// Says of models which tenants they belong to, where that is [not said by patterns](TenantsBy::Labels); the others belong to
     /// none. It takes effect at once.
-    pub fn set_tenants<'a>(&self, tenants: impl IntoIterator<Item = (&'a ModelName, &'a str)>) {
+    pub fn set_tenants(&self, tenants: impl IntoIterator<Item = (ModelName, String)>) {
         let Some(inner) = self.0.as_ref().filter(|inner| inner.config.by == TenantsBy::Labels) else {
             return;
         };
+        let labels = tenants.into_iter().collect();
+        self.change_labels(inner, |before| std::mem::replace(before, labels) != *before);
+    }
+
+    /// As [`Limits::set_tenants`], of one model, until that is called again: who has just made it does not wait to be told.
+    pub fn set_tenant(&self, name: &ModelName, tenant: &str) {
+        let Some(inner) = self.0.as_ref().filter(|inner| inner.config.by == TenantsBy::Labels) else {
+            return;
+        };
+        self.change_labels(inner, |labels| {
+            labels.insert(name.clone(), tenant.to_owned()).as_deref() != Some(tenant)
+        });
+    }
+
+    /// `change` says whether it has changed anything.
+    fn change_labels(&self, inner: &Inner, change: impl FnOnce(&mut Labels) -> bool) {
         let mut members = inner.members();
-        members.labels =
-            tenants.into_iter().map(|(name, tenant)| (name.clone(), tenant.to_owned())).collect();
+        if !change(&mut members.labels) {
+            return;
+        }
         for (name, limited) in &members.by_name {
             limited.set_tenant(inner.tenant(&members, name));
         }
+        drop(members);
+        self.stored_is_another_s();
     }
 
     /// The limits of a model; none where there are none.
@@ -115,11 +140,10 @@ impl Limits {
     }
 
     /// Every limit, of these models and of all tenants.
-    pub fn read<'a>(&self, models: impl Iterator<Item = &'a ModelName>) -> Vec<LimitReading> {
+    pub fn read(&self, models: impl Iterator<Item = Arc<Limited>>) -> Vec<LimitReading> {
         let Some(inner) = &self.0 else { return Vec::new() };
         let now = now();
-        let models = models.filter_map(|name| self.of(name)).map(|limited| Arc::clone(limited.own()));
-        let accounts = models.chain(inner.tenants.values().cloned());
+        let accounts = models.map(|limited| Arc::clone(limited.own())).chain(inner.tenants.values().cloned());
         accounts.flat_map(|account| account.read(now).collect::<Vec<_>>()).collect()
     }
 
@@ -129,6 +153,12 @@ impl Limits {
         let members = inner.members();
         let models = members.by_name.values().map(|limited| Arc::clone(limited.own()));
         models.chain(inner.tenants.values().cloned()).collect()
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Limits").field(&self.0.as_ref().map(|inner| &inner.config)).finish()
     }
 }
 

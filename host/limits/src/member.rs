@@ -90,11 +90,22 @@ impl Limited {
         let among = tenant.as_ref().filter(|_| origin == Origin::Caller);
         let own = self.own.enter()?;
         let place = Place { _own: own, _tenant: among.map_or(Ok(None), Account::enter)? };
-        self.own.take_call(now)?;
-        if let Some(tenant) = tenant {
-            tenant.take_call(now).inspect_err(|_| self.own.give_back_call())?;
-        }
+        self.take_call(tenant.as_deref(), now)?;
         Ok(place)
+    }
+
+    /// Admits a further message of a call that has a place: it counts in `rate`.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`.
+    pub fn admit_further(&self, now: u64) -> Result<()> {
+        self.take_call(self.tenant.load().as_deref(), now)
+    }
+
+    fn take_call(&self, tenant: Option<&Account>, now: u64) -> Result<()> {
+        self.own.take_call(now)?;
+        let taken = tenant.map_or(Ok(()), |tenant| tenant.take_call(now));
+        taken.inspect_err(|_| self.own.give_back_call())
     }
 
     /// Sees whether a call could be admitted for which a model has to be loaded first. Nothing is taken: it is admitted later.
@@ -179,6 +190,12 @@ impl Limited {
     /// Nothing panics under the lock, so that a poisoned one is as good as any.
     fn lock(&self) -> MutexGuard<'_, HashMap<Version, Refused>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Limited").field(&format_args!("{}", self.own)).finish()
     }
 }
 

@@ -182,7 +182,7 @@ impl Predictor {
     #[must_use]
     pub fn limits(&self) -> Vec<LimitReading> {
         let limits = self.0.loader.get().map(|loader| loader.limits()).unwrap_or_default();
-        limits.read(self.catalog().models().keys())
+        limits.read(self.catalog().models().keys().filter_map(|name| limits.of(name)))
     }
 
     /// What came of the copies of requests that shadow versions got.

@@ -247,7 +247,7 @@ impl Repository {
 
     async fn take_in(&self, package: Verified, upload: Upload) -> Result<()> {
         let (name, size) = (&package.manifest().name, package.files().values().map(|(_, size)| size).sum());
-        let coming = self.shared.quotas.begin_store(&self.shared.store, name, size).await?;
+        let coming = self.shared.quotas.begin_store(&self.shared.store, (name, None), size).await?;
         let loaded = self.shared.load(package.manifest().clone(), files_of(&package)).await;
         let ready = loaded.map_err(|error| {
             let Manifest { name, version, .. } = package.manifest();

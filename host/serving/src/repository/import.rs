@@ -20,7 +20,7 @@ impl Repository {
         if self.shared.store.contains(name, version).await? {
             return Err(PackageError::Exists { name: name.clone(), version }.into());
         }
-        self.shared.quotas.begin_upload(name)
+        self.shared.quotas.begin_upload(name, None)
     }
 
     /// Takes in a package whose blobs are in the store's cache. When this returns, the version is ready and will survive a
