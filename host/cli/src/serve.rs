@@ -30,12 +30,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
+use vespid_limits::{Limit, Limits, LimitsConfig, TenantsBy};
 use vespid_package::oci::PlacePattern;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation, StoreOptions};
-use vespid_serving::{
-    Control, Limits, LimitsConfig, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources,
-    TenantsBy,
-};
+use vespid_serving::{Control, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
 use vespid_stream::Streams;
 use vespid_telemetry::{Log, Telemetry, TelemetryOptions, TraceLevel, TraceSettings};
 
@@ -340,10 +338,14 @@ fn ports(args: &ServeArgs) -> Vec<Port<'static>> {
     ports
 }
 
+/// What a pod holds to. The rest of the file is for the gateway, which takes the uploads.
+const OF_A_POD: [Limit; 4] = [Limit::Concurrent, Limit::Rate, Limit::Cpu, Limit::Memory];
+
 /// Of a pod, the labels of its Models say which tenants they belong to.
 fn read_limits(file: &Path, pooled: bool) -> anyhow::Result<Limits> {
     let by = if pooled { TenantsBy::Labels } else { TenantsBy::Patterns };
-    Ok(Limits::new(LimitsConfig::read(file, by).context("--limits")?))
+    let config = LimitsConfig::read(file, by).context("--limits")?;
+    Ok(Limits::new(if pooled { config.only(&OF_A_POD) } else { config }))
 }
 
 /// Opens what `--store` and `--cache` name. Of a bucket, what is kept on this machine is below `folder` of the user's cache where

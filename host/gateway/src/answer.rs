@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use vespid_limits::Place;
 use vespid_types::{Error, ErrorCode};
 
 use crate::error::{GRPC_STATUS, grpc_status};
@@ -35,6 +36,8 @@ pub(crate) struct Counted {
     began: Instant,
     /// Its place among streams, where it is one.
     stream: Option<OwnedSemaphorePermit>,
+    /// Its place among the calls of its model and its tenant, where these are limited.
+    limited: Option<Place>,
 }
 
 impl Counted {
@@ -58,6 +61,7 @@ impl Counted {
             code: None,
             began: Instant::now(),
             stream: None,
+            limited: None,
         })
     }
 
@@ -71,6 +75,11 @@ impl Counted {
     /// It is a stream, which has this place until it ends.
     pub(crate) fn streams(&mut self, place: OwnedSemaphorePermit) {
         self.stream = Some(place);
+    }
+
+    /// It was admitted by limits, and has this place until it ends.
+    pub(crate) fn limited(&mut self, place: Option<Place>) {
+        self.limited = place;
     }
 
     /// This is what was answered.
@@ -143,12 +152,13 @@ impl Answer {
         }
     }
 
-    /// The trailers of a stream that ends well because the gateway ends: its client is to open another.
+    /// The trailers of a stream that ends well because it was ended here: its client is told why.
     fn closed(&self, trailers: &HeaderMap) -> Option<HeaderMap> {
-        let source = self.source.as_ref().filter(|source| source.was_ended_here())?;
+        let source = self.source.as_ref()?;
+        let why = source.ended_here()?;
         let ok = trailers.get(GRPC_STATUS).is_none_or(|status| status == "0");
-        let unavailable = source.fault().unwrap_or_else(shutting_down);
-        ok.then(|| grpc_status(&unavailable).into_iter().collect())
+        let why = source.fault().unwrap_or(why);
+        ok.then(|| grpc_status(&why).into_iter().collect())
     }
 
     /// The trailers of a gRPC answer that broke off.

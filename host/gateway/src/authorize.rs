@@ -156,7 +156,12 @@ async fn identify(access: &Access, parts: &Parts) -> Result<Principal, Denied> {
 fn facts(model: &Model) -> ModelFacts<'_> {
     let none = ModelFacts::default();
     let Some(labels) = &model.metadata.labels else { return none };
-    ModelFacts { tenant: labels.get(names::TENANT_LABEL).map(String::as_str), labels }
+    ModelFacts { tenant: tenant(model), labels }
+}
+
+/// Whose a model is.
+pub(crate) fn tenant(model: &Model) -> Option<&str> {
+    model.metadata.labels.as_ref()?.get(names::TENANT_LABEL).map(String::as_str)
 }
 
 impl Table {

@@ -46,9 +46,11 @@ impl Failure {
         let body = if openai { openai_body(&error) } else { json!({"error": error.message()}) };
         let json = [(header::CONTENT_TYPE, "application/json")];
         let mut response = (status, json, Body::from(body.to_string())).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
+        let wait = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            _ => error.retry_after(),
+        };
+        response.headers_mut().extend(wait.map(|wait| (header::RETRY_AFTER, HeaderValue::from(wait))));
         response.headers_mut().extend(error.is_refused().then_some(REFUSED));
         let challenge = vespid_auth::www_authenticate(&error).and_then(|value| value.try_into().ok());
         if let Some(challenge) = challenge {
@@ -67,6 +69,7 @@ fn openai_body(error: &Error) -> serde_json::Value {
         | ErrorCode::PluginFailed
         | ErrorCode::Unavailable
         | ErrorCode::DeadlineExceeded => "server_error",
+        ErrorCode::ResourceExhausted => "rate_limit_error",
         ErrorCode::Unauthenticated => "authentication_error",
         ErrorCode::PermissionDenied => "permission_error",
         _ => "invalid_request_error",

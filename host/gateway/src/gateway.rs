@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use kube::Client;
 use tokio::sync::{Semaphore, watch};
 use vespid_auth::Access;
+use vespid_limits::{Coming, Limit, Limits};
 use vespid_package::Store;
 use vespid_types::Error;
 
@@ -56,6 +57,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long an upload waits for a pod to load what it brought.
     pub load_timeout: Duration,
+    /// How much models and tenants may use. Of these limits it holds to those of [`Gateway::LIMITS`].
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -75,6 +78,7 @@ impl Default for Options {
             holds: HoldOptions::default(),
             connect_timeout: Duration::from_secs(2),
             load_timeout: Duration::from_secs(300),
+            limits: Limits::default(),
         }
     }
 }
@@ -82,7 +86,7 @@ impl Default for Options {
 /// What the fronts share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
-    pub(crate) routes: Routes,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) upstream: Upstream,
     pub(crate) holds: Holds,
     pub(crate) metrics: Metrics,
@@ -104,6 +108,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// What it holds to of a file of limits. The rest is the pods', who take the same file.
+    pub const LIMITS: [Limit; 4] = [Limit::Concurrent, Limit::Rate, Limit::Stored, Limit::Uploads];
+
     /// A gateway to the pools of a namespace. `store` keeps what is uploaded; `access` says who may do what, and everybody may do
     /// everything without it; `stopping` turns true when the gateway is told to end,
     /// from when on it is not ready.
@@ -117,15 +124,22 @@ impl Gateway {
         access: Option<Access>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
-        let metrics = Metrics::new(access.as_ref())
+        let routes = Arc::new(Routes::new(options.limits.clone()));
+        let metrics = Metrics::new(access.as_ref(), (&options.limits, &routes))
             .map_err(|error| Error::internal("the metrics cannot be registered").with_source(error))?;
         let reached = cluster.as_ref().map(|(client, namespace)| Cluster::new(client.clone(), namespace));
         let busy = format!("as many requests are in flight as may be ({}): try again", options.max_in_flight);
         let shared = Shared {
             upstream: Upstream::new(options.connect_timeout),
             holds: Holds::new(options.holds, reached.clone(), metrics.clone()),
-            uploads: Uploads::new(reached, store, options.max_package, options.load_timeout),
-            routes: Routes::default(),
+            uploads: Uploads::new(
+                reached,
+                store,
+                options.max_package,
+                options.load_timeout,
+                options.limits.clone(),
+            ),
+            routes,
             in_flight: Arc::default(),
             is_busy: Error::refused(busy),
             streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
@@ -141,8 +155,13 @@ impl Gateway {
     /// Follows the namespace's resources, and tells its pools that they are asked, for ever.
     pub async fn follow(&self) {
         let Some((client, namespace)) = &self.cluster else { return std::future::pending().await };
-        let Shared { routes, holds, options, .. } = &*self.shared;
+        let Shared { routes, holds, options, uploads, .. } = &*self.shared;
+        let look = async {
+            uploads.look(Coming::default()).await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
+            () = look => {}
             () = follow::follow(client, namespace, routes, options.retries) => {}
             () = holds.keep_awake(routes) => {}
         }

@@ -1,7 +1,7 @@
 //! What the gateway counts, in Prometheus's format.
 //!
 //! Labels are pools, pods and codes, of which there are few; a model's name is none of them, for there may be thousands, and the
-//! pods count by model.
+//! pods count by model. Only limits are told by model and tenant, where there are some.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use prometheus::{
 };
 
 use vespid_auth::{Access, Metrics as AccessMetrics};
+use vespid_limits::{Limits, Metrics as LimitMetrics};
 
 use crate::pods::Protocol;
-use crate::table::Table;
+use crate::table::{Routes, Table};
 
 /// From a millisecond to a minute: what the gateway adds, and what models take.
 const BUCKETS: [f64; 14] =
@@ -41,11 +42,18 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// # Errors
     /// Where two metrics have one name, which a test rules out.
-    pub(crate) fn new(access: Option<&Access>) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(
+        access: Option<&Access>,
+        (limits, routes): (&Limits, &Arc<Routes>),
+    ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         if let Some(access) = access {
             registry.register(Box::new(AccessMetrics::new(access.clone(), "vespid_gateway_access")?))?;
         }
+        let (limits, routes) = (limits.clone(), Arc::clone(routes));
+        let limits =
+            move || limits.read(routes.load().routes.values().filter_map(|route| route.limited.clone()));
+        registry.register(Box::new(LimitMetrics::new("vespid_gateway_limit", Box::new(limits))?))?;
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counter.clone()))?;
@@ -171,7 +179,8 @@ mod tests {
 
     #[test]
     fn metrics_have_names_of_their_own() {
-        let metrics = Metrics::new(None).unwrap();
+        let metrics =
+            Metrics::new(None, (&Limits::default(), &Arc::new(Routes::new(Limits::default())))).unwrap();
         metrics.ended(Protocol::Http, "gpu", "200", Duration::from_millis(3));
         metrics.called("gpu", true);
         let text = metrics.render(&Arc::default(), 1).unwrap();

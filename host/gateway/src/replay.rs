@@ -6,8 +6,7 @@
 //! Cost: no copy, the frames are shared; at most the limit is held for each call that waits for an answer.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -16,12 +15,14 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 use vespid_types::{BoxError, Error};
 
+/// Why a body was ended here, before its client ended it, where that is so.
+pub(crate) type EndedHere = Arc<OnceLock<Error>>;
+
 /// The body of a call, from which each attempt gets one.
 #[derive(Clone)]
 pub(crate) struct Source {
     state: Arc<Mutex<State>>,
-    /// Turns true where the body was ended here, before its client ended it.
-    ended_here: Arc<AtomicBool>,
+    ended_here: EndedHere,
 }
 
 struct State {
@@ -51,7 +52,7 @@ impl Source {
     }
 
     /// The same of a body that says so where it ends by itself.
-    pub(crate) fn ending(body: Body, limit: usize, ended_here: Arc<AtomicBool>) -> Self {
+    pub(crate) fn ending(body: Body, limit: usize, ended_here: EndedHere) -> Self {
         let state = State {
             rest: body,
             kept: Vec::new(),
@@ -83,9 +84,9 @@ impl Source {
         self.lock().fault.clone()
     }
 
-    /// Whether it was ended here.
-    pub(crate) fn was_ended_here(&self) -> bool {
-        self.ended_here.load(Relaxed)
+    /// Why it was ended here, where it was.
+    pub(crate) fn ended_here(&self) -> Option<Error> {
+        self.ended_here.get().cloned()
     }
 
     /// There will be no other attempt. What this one has not sent again yet is still sent.

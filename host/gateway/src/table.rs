@@ -12,8 +12,11 @@ use arc_swap::ArcSwap;
 use axum::http::uri::Authority;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use tokio::sync::watch;
+use vespid_limits::{Limited, Limits, Origin, Place};
 use vespid_resources::{Model, ModelVersion, Placement, PodVersionState, names};
+use vespid_types::{Error, ModelName};
 
+use crate::authorize;
 use crate::objects::Objects;
 use crate::pods::{Member, Pod, Pool, PoolState, RetryBudget};
 use crate::versions::{Split, Standing};
@@ -26,15 +29,15 @@ const SERVICE: &str = "kubernetes.io/service-name";
 pub(crate) struct Routes {
     table: ArcSwap<Table>,
     changed: watch::Sender<u64>,
-}
-
-impl Default for Routes {
-    fn default() -> Self {
-        Self { table: ArcSwap::default(), changed: watch::Sender::new(0) }
-    }
+    limits: Limits,
 }
 
 impl Routes {
+    /// An empty table, whose routes will be under these limits.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { table: ArcSwap::default(), changed: watch::Sender::new(0), limits }
+    }
+
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Table>> {
         self.table.load()
     }
@@ -46,7 +49,10 @@ impl Routes {
 
     /// Puts a table of these objects in place of the one that counts.
     pub(crate) fn rebuild(&self, objects: &Objects, budget: RetryBudget) {
-        let table = Table::new(objects, &self.table.load(), budget);
+        self.limits.set_tenants(objects.models.now.values().filter_map(|model| {
+            Some((model.metadata.name.as_deref()?.parse().ok()?, authorize::tenant(model)?.to_owned()))
+        }));
+        let table = Table::new(objects, &self.table.load(), budget, &self.limits);
         self.table.store(Arc::new(table));
         self.changed.send_modify(|count| *count += 1);
     }
@@ -84,6 +90,8 @@ pub(crate) struct Route {
     pub(crate) order: Vec<usize>,
     pub(crate) versions: BTreeMap<u64, VersionRoute>,
     pub(crate) split: Split,
+    /// Where the model, or its tenant, is limited.
+    pub(crate) limited: Option<Arc<Limited>>,
 }
 
 /// A version of a model.
@@ -97,12 +105,12 @@ pub(crate) struct VersionRoute {
 }
 
 impl Table {
-    fn new(objects: &Objects, before: &Self, budget: RetryBudget) -> Self {
+    fn new(objects: &Objects, before: &Self, budget: RetryBudget, limits: &Limits) -> Self {
         let pools = pools(objects, before, budget);
         let route = |(name, model): (&String, &Model)| {
             let pool = Arc::clone(pools.get(&model.spec.pool)?);
             let route = before.routes.get(name).filter(|route| route.is_of(model, &pool)).cloned();
-            Some((name.clone(), route.unwrap_or_else(|| Arc::new(Route::new(model.clone(), pool)))))
+            Some((name.clone(), route.unwrap_or_else(|| Arc::new(Route::new(model.clone(), pool, limits)))))
         };
         let routes = objects.models.now.iter().filter_map(route).collect();
         Self { is_whole: objects.are_whole(), routes, pools }
@@ -190,8 +198,10 @@ fn endpoints<'a>(
 }
 
 impl Route {
-    fn new(model: Model, pool: Arc<Pool>) -> Self {
-        let placement = Placement::of(model.metadata.name.as_deref().unwrap_or_default());
+    fn new(model: Model, pool: Arc<Pool>, limits: &Limits) -> Self {
+        let name = model.metadata.name.as_deref().unwrap_or_default();
+        let limited = name.parse::<ModelName>().ok().and_then(|name| limits.of(&name));
+        let placement = Placement::of(name);
         let mut order: Vec<_> = (0..)
             .zip(&pool.members)
             .map(|(position, member)| {
@@ -208,7 +218,7 @@ impl Route {
         let versions: BTreeMap<_, _> = model.spec.versions.iter().filter_map(version).collect();
         let standings: Vec<_> = versions.iter().map(|(version, route)| (*version, route.standing)).collect();
         let split = Split::new(&standings, model.spec.replicas == 0);
-        Self { model, pool, order, versions, split }
+        Self { model, pool, order, versions, split, limited }
     }
 
     /// Whether a new one would be the same.
@@ -217,6 +227,15 @@ impl Route {
         Arc::ptr_eq(&self.pool, pool)
             && model.metadata.resource_version.is_some()
             && version(&self.model) == version(model)
+    }
+
+    /// Admits a call, as far as the limits of its model and of its tenant go.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`.
+    pub(crate) fn admit(&self) -> Result<Option<Place>, Error> {
+        let admit = |limited: &Arc<Limited>| limited.admit(Origin::Caller, vespid_limits::now());
+        self.limited.as_ref().map(admit).transpose()
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use vespid_limits::{Limits, LimitsConfig, TenantsBy};
 use vespid_resources::{Model, ModelPool, PodModel};
 
 use crate::gateway::{Gateway, Options};
@@ -115,7 +116,7 @@ impl World {
     }
 
     pub(crate) fn table(&self) -> Arc<Table> {
-        let routes = Routes::default();
+        let routes = Routes::new(Limits::default());
         self.publish(&routes);
         Arc::clone(&routes.load())
     }
@@ -173,6 +174,13 @@ pub(crate) struct Front {
     pub(crate) stop: watch::Sender<bool>,
     http_client: Client<HttpConnector, Body>,
     pub(crate) grpc_client: Client<HttpConnector, Body>,
+}
+
+/// What this `limits.yaml` says, as far as a gateway holds to it.
+pub(crate) fn limits(text: &str) -> Limits {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    Limits::new(LimitsConfig::read(file.path(), TenantsBy::Labels).unwrap().only(&Gateway::LIMITS))
 }
 
 /// Waits for pods as long as a test does.

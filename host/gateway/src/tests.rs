@@ -3,5 +3,6 @@
 mod access;
 mod grpc;
 mod http;
+mod limits;
 mod pods;
 mod waiting;

@@ -69,6 +69,11 @@ pub struct ModelPoolSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub secrets: Vec<String>,
+    /// A ConfigMap with the key `limits.yaml`: how much each model and each tenant may use of a pod. Pods do not begin without it,
+    /// and read it when they begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub limits: Option<String>,
     /// How many requests of a pod may be in flight, waiting ones included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]

@@ -3,7 +3,7 @@
 //! Contract: it begins when it is made, and is counted once, when its last clone is dropped: as answered where its work was
 //! done, as failed with the last failure, and as canceled where it was dropped on its way. Who turns a body into a request,
 //! and an answer into a body, does so within [`Inference::decode`] and [`Inference::encode`], so that the time is counted
-//! where it belongs. Where the model is [limited](crate::Limits), it is admitted before anything is decoded, and in flight until its
+//! where it belongs. Where the model is [limited](vespid_limits::Limits), it is admitted before anything is decoded, and in flight until its
 //! work is done. Cost: two allocations; a few readings of the clock.
 
 use std::fmt;
@@ -15,9 +15,10 @@ use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use vespid_engine::Callers;
+use vespid_limits::{self as limits, Origin, Place};
 use vespid_types::{Deadline, End, Error, ErrorCode, Request, Response, Result, Stage, Timeline};
 
-use crate::limits::{self, Metered, Origin, Place, metered};
+use crate::meter::{Metered, metered};
 use crate::model::{Pieces, ReadyModel, rows};
 use crate::predictor::{Predictor, ResponseStream};
 

@@ -6,8 +6,8 @@
 
 mod catalog;
 mod inference;
-mod limits;
 mod memory;
+mod meter;
 mod model;
 mod predictor;
 mod repository;
@@ -19,7 +19,6 @@ mod traffic;
 
 pub use catalog::{IndexEntry, State};
 pub use inference::Inference;
-pub use limits::{Coming, Limit, LimitReading, Limits, LimitsConfig, LimitsError, Scope, TenantsBy, Upload};
 pub use model::{CaseReader, ReadyModel};
 pub use predictor::{Memory, Predictor, PredictorOptions, ResponseStream};
 pub use repository::{

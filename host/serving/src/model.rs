@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use vespid_engine::{Call, Callers, Plugin, PluginUsage, Responses};
+use vespid_limits::{HeldMemory, Limited};
 use vespid_nn::{Graphs, LaneUsage, LoadedGraph};
 use vespid_package::{Manifest, Verified, VersionPolicy};
 use vespid_types::{
@@ -16,7 +17,6 @@ use vespid_types::{
     Result, SequenceId, Signature, Spent, Stage, Timeline, Version,
 };
 
-use crate::limits::{HeldMemory, Limited};
 use crate::memory::Charge;
 use crate::sequences::Sequences;
 use crate::stats::{Counters, Statistics};

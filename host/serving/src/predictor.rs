@@ -10,10 +10,10 @@ use std::time::SystemTime;
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_engine::{Callers, Peers};
+use vespid_limits::{self as limits, LimitReading, Limits, Origin};
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Request, Response, Result, Timeline, Version};
 
 use crate::catalog::{Catalog, Entry, Found, IndexEntry, Model};
-use crate::limits::{self, LimitReading, Limits, Origin};
 use crate::model::ReadyModel;
 use crate::stats::Statistics;
 use crate::traffic::ShadowCounts;
@@ -182,7 +182,7 @@ impl Predictor {
     #[must_use]
     pub fn limits(&self) -> Vec<LimitReading> {
         let limits = self.0.loader.get().map(|loader| loader.limits()).unwrap_or_default();
-        limits.read(self.catalog().models().keys())
+        limits.read(self.catalog().models().keys().filter_map(|name| limits.of(name)))
     }
 
     /// What came of the copies of requests that shadow versions got.

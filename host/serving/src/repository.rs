@@ -29,11 +29,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use vespid_engine::Engine;
+use vespid_limits::{Coming, Limits, Upload};
 use vespid_nn::Backends;
 use vespid_package::{ArchiveLimits, Manifest, PackageError, Permissions, Staged, Store, Traffic, Verified};
 use vespid_types::{BoxError, Error, ErrorCode, ModelName, Result, Version};
 
-use crate::limits::{Coming, Limits, Upload};
 use crate::memory::Ledger;
 use crate::model::{CaseReader, Files, ReadyModel, Workshop};
 use crate::predictor::Predictor;
@@ -247,7 +247,7 @@ impl Repository {
 
     async fn take_in(&self, package: Verified, upload: Upload) -> Result<()> {
         let (name, size) = (&package.manifest().name, package.files().values().map(|(_, size)| size).sum());
-        let coming = self.shared.quotas.begin_store(&self.shared.store, name, size).await?;
+        let coming = self.shared.quotas.begin_store(&self.shared.store, (name, None), size).await?;
         let loaded = self.shared.load(package.manifest().clone(), files_of(&package)).await;
         let ready = loaded.map_err(|error| {
             let Manifest { name, version, .. } = package.manifest();

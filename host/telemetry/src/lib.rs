@@ -7,7 +7,6 @@
 
 mod density;
 mod exchange;
-mod limits;
 mod log;
 mod machine;
 mod metrics;

@@ -9,10 +9,10 @@ use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use vespid_limits::Metrics as Limits;
 use vespid_serving::{LATENCY_BOUNDS, Predictor, Statistics};
 
 use crate::density::{AllocatorStats, Density};
-use crate::limits::Limits;
 use crate::machine::Machine;
 
 /// Every metric of this process.
@@ -25,7 +25,11 @@ impl Metrics {
     pub(crate) fn new(predictor: Predictor, allocator: Option<AllocatorStats>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(Models::new(predictor.clone())?))?;
-        registry.register(Box::new(Limits::new(predictor.clone())?))?;
+        let limits = {
+            let predictor = predictor.clone();
+            move || predictor.limits()
+        };
+        registry.register(Box::new(Limits::new("vespid_limit", Box::new(limits))?))?;
         registry.register(Box::new(Density::new(predictor, allocator)?))?;
         registry.register(Box::new(Machine::new()?))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;

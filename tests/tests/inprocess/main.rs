@@ -23,12 +23,11 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
+use vespid_limits::Limits;
 use vespid_nn::Backends;
 use vespid_package::oci::{Registry, RegistryOptions};
 use vespid_package::{Store, StoreOptions};
-use vespid_serving::{
-    Limits, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources, Statistics,
-};
+use vespid_serving::{Predictor, PredictorOptions, Repository, RepositoryOptions, Sources, Statistics};
 use vespid_telemetry::{Telemetry, TelemetryOptions};
 use vespid_tests::built;
 use vespid_types::ModelRef;

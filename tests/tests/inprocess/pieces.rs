@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use vespid_limits::{Limits, LimitsConfig, TenantsBy};
 use vespid_nn::Backends;
-use vespid_serving::{Limits, LimitsConfig, Reason, TenantsBy, Times};
+use vespid_serving::{Reason, Times};
 use vespid_tests::archive::Archive;
 use vespid_types::{
     Datatype, Error, ErrorCode, ModelRef, NamedTensor, Parameters, Priority, Request, Response, Sequence,

@@ -14,7 +14,8 @@ const OPERATOR: &str = "app.kubernetes.io%2Fcomponent%3Doperator";
 
 #[test]
 fn what_is_made_follows_what_is_asked_for() {
-    let mut world = World::install(&json!({"replicas": 1}));
+    let limits = json!({"models": [{"match": "few", "rate": 0.001, "burst": 2, "cpu": 100, "uploads": 1}]});
+    let mut world = World::install_under(&json!({"replicas": 1}), &limits);
     let host = world.hosts(1).remove(0);
     let gateway = world.gateway();
     gateway.push("iris", "1", &Archive::built("iris"));
@@ -31,6 +32,7 @@ fn what_is_made_follows_what_is_asked_for() {
     assert!(accepted.contains("PodDisruptionBudget"), "{accepted}");
     a_pool_that_may_sleep(&world, &gateway);
     children(&world);
+    limits_hold(&host.ip, &gateway);
     a_model_that_does_not_load_says_why(&world);
     the_pod_itself_refuses_uploads(&host.ip);
     the_operator_is_killed_in_between(&world);
@@ -66,6 +68,27 @@ fn it_sleeps_and_is_woken(world: &World, gateway: &Gateway) {
     oip::assert_setosa(&gateway.infer("drowsy", &oip::flower()).unwrap());
     assert_eq!(world.pods(SLEEPY, 1).len(), 1);
     assert_eq!(held() - before, 1.0);
+}
+
+/// One file is for gateway and pods, and each holds to its part of it.
+fn limits_hold(host: &str, gateway: &Gateway) {
+    gateway.push("few", "1", &iris_as("few", "1"));
+    gateway.try_push("few", "2", &iris_as("few", "2")).assert_error(429, "its limit of 1 uploads an hour");
+    for _ in 0..2 {
+        oip::assert_setosa(&gateway.infer("few", &oip::flower()).unwrap());
+    }
+    let refused = gateway.infer("few", &oip::flower()).unwrap();
+    refused.assert_error(429, "model 'few' is at its limit of 0.001 calls a second");
+    assert!(refused.header("retry-after").is_some(), "{refused}");
+    let counted = |limit: &str| {
+        gateway.counted("vespid_gateway_limit_refused", &format!(r#"name="few",limit="{limit}""#))
+    };
+    assert_eq!((counted("rate"), counted("uploads"), counted("cpu")), (1.0, 1.0, 0.0));
+    let pod = http::send("GET", &format!("http://{host}:8002/metrics"), &[], &[]).body;
+    let pod = String::from_utf8(pod).unwrap();
+    let value = |limit: &str| format!(r#"vespid_limit_value{{scope="model",name="few",limit="{limit}"}}"#);
+    assert!(pod.contains(&value("cpu")) && pod.contains(&value("rate")), "{pod}");
+    assert!(!pod.contains(&value("uploads")), "it takes none: {pod}");
 }
 
 fn children(world: &World) {

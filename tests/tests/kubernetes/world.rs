@@ -29,12 +29,17 @@ pub(crate) struct Pod {
 impl World {
     /// A cluster with the release `vespid`, whose default pool is as `pool` says, and which takes uploads.
     pub(crate) fn install(pool: &Value) -> Self {
+        Self::install_under(pool, &json!({}))
+    }
+
+    /// The same under these limits.
+    pub(crate) fn install_under(pool: &Value, limits: &Value) -> Self {
         let cluster = Cluster::start();
         cluster.serve_endpoint_slices();
         let kubelet = Kubelet::start(&cluster);
         let world = Self { kubelet, cluster };
-        let (chart, pool) = (chart().display().to_string(), format!("pool.spec={pool}"));
-        world.cluster.helm(&["install", "vespid", &chart, "--namespace", "default", "--set-json", &pool]);
+        let (chart, values) = (chart().display().to_string(), format!("pool.spec={pool},limits={limits}"));
+        world.cluster.helm(&["install", "vespid", &chart, "--namespace", "default", "--set-json", &values]);
         world
     }
 
@@ -130,10 +135,15 @@ impl Gateway {
         format!("http://{}:8000", self.ip)
     }
 
+    /// Uploads a package.
+    pub(crate) fn try_push(&self, model: &str, version: &str, package: &Archive) -> Answer {
+        let url = self.url() + &repository_path(model, version);
+        http::send("PUT", &url, &[], &package.to_tar())
+    }
+
     /// Uploads a package; it is served when this returns.
     pub(crate) fn push(&self, model: &str, version: &str, package: &Archive) {
-        let url = self.url() + &repository_path(model, version);
-        let answer = http::send("PUT", &url, &[], &package.to_tar());
+        let answer = self.try_push(model, version, package);
         assert_eq!(answer.status, 201, "{model} {version}: {answer}");
     }
 

@@ -5,7 +5,7 @@
 //! drain time, and ends. Probes are answered, and packages given, to the last.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,6 +15,7 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use vespid_gateway::{Bound, Gateway, HoldOptions, Options, RetryBudget};
+use vespid_limits::{Limits, LimitsConfig, TenantsBy};
 use vespid_package::StoreLocation;
 
 use crate::access::{AccessArgs, Port};
@@ -27,7 +28,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vespid gateway --store /var/lib/vespid/packages
   vespid gateway --namespace models --store s3://models/uploads --cache /var/cache/vespid
-  vespid gateway --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --access access.yaml
+  vespid gateway --http 0.0.0.0:8000 --grpc 0.0.0.0:8001 --access access.yaml --limits limits.yaml
 
 The cluster is that of the pod's account, or of the kubeconfig's current context. When the ports are open it prints a line \
 `listening http=ADDRESS grpc=ADDRESS admin=ADDRESS packages=ADDRESS` to standard output; its log goes to standard error. Port \
@@ -57,6 +58,10 @@ pub(crate) struct GatewayArgs {
     max_in_flight: u32,
     #[command(flatten)]
     uploads: Uploads,
+    /// A file that says how much each model and each tenant may use, which pods take too (docs/limits.md): the gateway holds
+    /// calls to concurrent and rate, and uploads to stored and uploads [default: as much as there is]
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
@@ -167,6 +172,7 @@ struct Listeners {
 
 async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
+    let limits = args.limits.as_deref().map(read_limits).transpose()?.unwrap_or_default();
     let config = cluster::infer().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
@@ -177,8 +183,13 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
     let port = |option, address| Port { option, address, by_certificate: args.tls.asks_clients() };
     let access = args.access.open(&[port("--http", args.http), port("--grpc", args.grpc)])?;
     let tls = args.tls.open(access.is_none())?;
-    let gateway =
-        Gateway::new(args.options(), Some((client, namespace)), store, access.clone(), stopped.clone())?;
+    let gateway = Gateway::new(
+        args.options(limits),
+        Some((client, namespace)),
+        store,
+        access.clone(),
+        stopped.clone(),
+    )?;
     let listeners = Listeners {
         http: bind(args.http).await.context("--http")?,
         grpc: bind(args.grpc).await.context("--grpc")?,
@@ -194,6 +205,12 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<()> {
         access.close().await;
     }
     driven
+}
+
+/// The labels of Models say which tenants they belong to.
+fn read_limits(file: &Path) -> anyhow::Result<Limits> {
+    let config = LimitsConfig::read(file, TenantsBy::Labels).context("--limits")?;
+    Ok(Limits::new(config.only(&Gateway::LIMITS)))
 }
 
 async fn drive(
@@ -243,7 +260,7 @@ async fn drive(
 }
 
 impl GatewayArgs {
-    fn options(&self) -> Options {
+    fn options(&self, limits: Limits) -> Options {
         let routing = &self.routing;
         Options {
             max_body: self.max_body,
@@ -259,6 +276,7 @@ impl GatewayArgs {
             },
             connect_timeout: routing.connect_timeout,
             load_timeout: self.uploads.load_timeout,
+            limits,
             ..Options::default()
         }
     }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::task::spawn_blocking;
+use vespid_limits::Limits;
 use vespid_package::oci::{Progress, Reference, Registry};
 use vespid_package::{ArchiveLimits, Cache, MAX_FILES, Manifest, Package, PackageError, Record, Store};
-use vespid_serving::Limits;
 use vespid_types::Digest;
 
 use super::ServeArgs;
@@ -95,8 +95,8 @@ async fn put(store: &Store, limits: &Limits, package: Package) -> Result<()> {
     let verified =
         spawn_blocking(move || staged.verify_package(package, &cache)).await.context("a task failed")??;
     let name = verified.manifest().name.clone();
-    let upload = limits.begin_upload(&name)?;
-    let coming = limits.begin_store(store, &name, size).await?;
+    let upload = limits.begin_upload(&name, None)?;
+    let coming = limits.begin_store(store, (&name, None), size).await?;
     match store.commit(verified).await {
         Ok(stored) => {
             upload.done();

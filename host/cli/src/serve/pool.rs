@@ -21,9 +21,10 @@ use clap::Args;
 use kube::{Api, Client};
 use tokio::task::JoinHandle;
 use url::Url;
+use vespid_limits::Limits;
 use vespid_package::oci::Registry;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation};
-use vespid_serving::{Limits, Predictor, Repository, Supplier};
+use vespid_serving::{Predictor, Repository, Supplier};
 
 use self::plan::Identity;
 use self::report::Reporter;

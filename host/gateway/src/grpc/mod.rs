@@ -3,7 +3,8 @@
 //! Contract: of a call as much is read as says which model it is for; then it goes to a pod as it came, both ways, message by
 //! message, with its deadline (`grpc-timeout`) and compression between client and pod. What is about the server as a whole is
 //! answered here. A failure is a status, in the answer's headers or its trailers. A stream is for one model, and may be idle between
-//! two messages, for which there are so many streams at most; when the gateway ends, streams end between two messages. Cost: as of the HTTP front, and what `scan` takes.
+//! two messages, for which there are so many streams at most; when the gateway ends, streams end between two messages, and so they
+//! do before a message that a limit refuses. Cost: as of the HTTP front, and what `scan` takes.
 
 pub(crate) mod local;
 pub(crate) mod message;
@@ -150,7 +151,8 @@ async fn answer(shared: Arc<Shared>, request: Request, mut counted: Counted) -> 
         Method::Reflection => match shared.admit(&parts, &SERVER).await {
             Err(denied) => Err(denied),
             Ok(_) => {
-                let scanned = Scanned::unread(body, shared.options.pause).until(shared.stopping.clone());
+                let scanned =
+                    Scanned::unread(body, shared.options.pause).until(shared.stopping.clone(), None);
                 let source = shared.source(scanned);
                 return shared.grpc_forward(Destination::Any, method, parts, source, counted).await;
             }
@@ -258,8 +260,14 @@ impl Shared {
         let table = self.routes.load();
         let route = table.route(name.as_str())?;
         counted.of_pool(&route.pool.name);
-        let scanned =
-            if streams { scanned.until(self.stopping.clone()).while_current(asker.who()) } else { scanned };
+        if action == Action::Predict {
+            counted.limited(route.admit()?);
+        }
+        let scanned = if streams {
+            scanned.until(self.stopping.clone(), route.limited.clone()).while_current(asker.who())
+        } else {
+            scanned
+        };
         Ok(Begun::ForPod(Destination::Model { name: name.into(), version }, self.source(scanned)))
     }
 

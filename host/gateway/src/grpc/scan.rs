@@ -98,10 +98,21 @@ impl Scan {
     }
 
     /// Reads on.
+    #[cfg(test)]
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let read = self.read_one(bytes)?;
+            bytes = &bytes[read..];
+        }
+        Ok(())
+    }
+
+    /// Reads on, to the end of a message at most. Says how much that was.
     ///
     /// # Errors
-    /// What is wrong with a message, or that it is for another model.
-    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+    /// What is wrong with the message, or that it is for another model.
+    pub(crate) fn read_one(&mut self, all: &[u8]) -> Result<usize, Error> {
+        let mut bytes = all;
         while !bytes.is_empty() {
             if self.reader.is_none() {
                 let missing = (HEADER - self.header.len()).min(bytes.len());
@@ -111,15 +122,18 @@ impl Scan {
                 if self.header.len() == HEADER {
                     self.begin()?;
                 }
-                continue;
+            } else {
+                let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                let (message, rest) = bytes.split_at(taken);
+                self.left -= taken as u64;
+                bytes = rest;
+                self.go_on(message)?;
             }
-            let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-            let (message, rest) = bytes.split_at(taken);
-            self.left -= taken as u64;
-            bytes = rest;
-            self.go_on(message)?;
+            if self.is_between() {
+                break;
+            }
         }
-        Ok(())
+        Ok(all.len() - bytes.len())
     }
 
     /// A message begins.

@@ -105,10 +105,13 @@ impl Shared {
         counted: &mut Counted,
     ) -> Result<Reply, Failure> {
         let response = match target {
-            Target::Model { name, version, .. } => {
-                return self.forward(Destination::Model { name, version }, parts, body, 0, counted).await;
+            Target::Model { name, version, action } => {
+                let destination = Destination::Model { name, version };
+                return self.forward(destination, action, parts, body, 0, counted).await;
             }
-            Target::Any => return self.forward(Destination::Any, parts, body, 0, counted).await,
+            Target::Any => {
+                return self.forward(Destination::Any, Action::Describe, parts, body, 0, counted).await;
+            }
             Target::InBody => return self.forward_by_body(parts, body, counted).await,
             Target::Upload { name, version } => upload::put(self, &parts, asker, body, name, version).await?,
             Target::Remove { name, version } => {
@@ -150,9 +153,8 @@ impl Shared {
                     Readiness::Ready => Json(json!({"name": name, "ready": true})).into_response(),
                     Readiness::Not(why) => return Err(index::not_ready(&name, &why).into()),
                     Readiness::Unsaid => {
-                        return self
-                            .forward(Destination::Model { name, version }, parts, body, 0, counted)
-                            .await;
+                        let destination = Destination::Model { name, version };
+                        return self.forward(destination, Action::Describe, parts, body, 0, counted).await;
                     }
                 }
             }
@@ -182,19 +184,20 @@ impl Shared {
         self.admit(&parts, &Subject { action: Action::Predict, model: Some(&name), version: None }).await?;
         let destination = Destination::Model { name, version: None };
         let held = bytes.len();
-        self.forward(destination, parts, Body::from(bytes), held, counted).await
+        self.forward(destination, Action::Predict, parts, Body::from(bytes), held, counted).await
     }
 
     /// `held` bytes of the body are in memory anyhow.
     async fn forward(
         &self,
         destination: Destination,
+        action: Action,
         mut parts: Parts,
         body: Body,
         held: usize,
         counted: &mut Counted,
     ) -> Result<Reply, Failure> {
-        if let Err(error) = self.look_ahead(&destination, &body, counted) {
+        if let Err(error) = self.look_ahead(&destination, action, &body, counted) {
             body::drain(body).await;
             return Err(error.into());
         }
@@ -219,16 +222,25 @@ impl Shared {
         Ok(Reply::Pod { answered, source: call.source })
     }
 
-    /// What is seen before a pod hears of it.
-    fn look_ahead(&self, destination: &Destination, body: &Body, counted: &mut Counted) -> Result<(), Error> {
+    /// What is seen before a pod hears of it. What a limit admits is admitted last, so that nothing else refuses what it has counted.
+    fn look_ahead(
+        &self,
+        destination: &Destination,
+        action: Action,
+        body: &Body,
+        counted: &mut Counted,
+    ) -> Result<(), Error> {
+        if body.size_hint().lower() > self.options.max_body.as_u64() {
+            return Err(body::too_large("request body", self.options.max_body));
+        }
         if let Destination::Model { name, version } = destination {
             let table = self.routes.load();
             let route = table.route(name)?;
             counted.of_pool(&route.pool.name);
             version.map(|version| route.version(version)).transpose()?;
-        }
-        if body.size_hint().lower() > self.options.max_body.as_u64() {
-            return Err(body::too_large("request body", self.options.max_body));
+            if action == Action::Predict {
+                counted.limited(route.admit()?);
+            }
         }
         Ok(())
     }

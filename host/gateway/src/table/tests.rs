@@ -54,7 +54,7 @@ fn versions() -> Value {
 }
 
 fn build(objects: &Objects, before: &Table) -> Table {
-    Table::new(objects, before, RetryBudget::default())
+    Table::new(objects, before, RetryBudget::default(), &Limits::default())
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_pool_may_sleep_where_its_scaling_says_so() {
 
 #[tokio::test]
 async fn whoever_waits_is_told_of_a_new_table() {
-    let routes = Routes::default();
+    let routes = Routes::new(Limits::default());
     let mut changes = routes.changes();
     assert!(!changes.has_changed().unwrap());
     routes.rebuild(&objects(vec![], vec![slice("s", "default-pool", &pods(&["a"]))]), RetryBudget::default());

@@ -4,7 +4,9 @@
 //! made where there is none; a version that exists is a conflict. The answer comes when a pod has loaded it, or cannot: then it is
 //! taken out again, and the pod's reason is the answer. `?wait=false` answers at once, `?wait=30s` waits no longer; `?pool=` names
 //! the pool of a Model that is made. A new version has no weight: where others have, it answers when it is named, until somebody
-//! gives it some. What has been received goes on where its client leaves. Cost: the package is written once to this machine, and
+//! gives it some. What has been received goes on where its client leaves. Where limits say how much may be uploaded and stored, an
+//! upload is counted before it is received, for its Model's tenant or, where it makes one, its uploader's; it is given back where
+//! nothing comes of it. Cost: the package is written once to this machine, and
 //! once to the store. Nothing is compiled here.
 //!
 //! Left by a crash between the store and the Model: a package that no Model names. It is in the way of another upload of that
@@ -28,12 +30,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use vespid_auth::Asker;
+use vespid_limits::{Coming, Limits, Upload};
 use vespid_package::oci::{Reference, RegistryError};
 use vespid_package::{ArchiveLimits, MAX_FILES, PackageError, Store, Verified};
 use vespid_resources::{Model, ModelSpec, ModelVersion, PackageSource, names};
 use vespid_types::{Error, ErrorCode, ModelName, Version};
 
-use crate::authorize::{Action, done};
+use crate::authorize::{self, Action, done};
 use crate::body;
 use crate::cluster::Cluster;
 use crate::error::Failure;
@@ -52,9 +55,18 @@ pub(crate) struct Uploads {
     pub(crate) store: Option<Arc<Store>>,
     limits: ArchiveLimits,
     load_timeout: Duration,
+    quotas: Limits,
     turns: Mutex<HashMap<ModelName, Weak<AsyncMutex<()>>>>,
     /// For those who fetch packages.
     downloads: Arc<Semaphore>,
+}
+
+/// An upload that has been admitted.
+struct Begun {
+    how: How,
+    /// Whose its model is, or will be.
+    owner: Option<String>,
+    counted: Upload,
 }
 
 /// What the query of an upload says.
@@ -74,11 +86,12 @@ impl Uploads {
         store: Option<Store>,
         max_package: ByteSize,
         load_timeout: Duration,
+        quotas: Limits,
     ) -> Self {
         let limits = ArchiveLimits { size: max_package, entries: MAX_FILES };
         let downloads = Arc::new(Semaphore::new(packages::DOWNLOADS));
         let store = store.map(Arc::new);
-        Self { cluster, store, limits, load_timeout, turns: Mutex::default(), downloads }
+        Self { cluster, store, limits, load_timeout, quotas, turns: Mutex::default(), downloads }
     }
 
     fn store(&self) -> Result<&Arc<Store>, Error> {
@@ -109,16 +122,27 @@ impl Uploads {
         turn.lock_owned().await
     }
 
-    async fn check_absent(&self, name: &ModelName, version: Version) -> Result<(), Error> {
+    /// Sees that there is no such version. Gives the Model, where there is one.
+    async fn check_absent(&self, name: &ModelName, version: Version) -> Result<Option<Model>, Error> {
         let model = self.cluster()?.model(name.as_str()).await?;
-        if model.is_some_and(|model| position(&model, version).is_some()) {
+        if model.as_ref().is_some_and(|model| position(model, version).is_some()) {
             return Err(PackageError::Exists { name: name.clone(), version }.into());
         }
-        Ok(())
+        Ok(model)
     }
 
-    /// Puts a package into the store. Says what it is.
-    async fn keep(&self, package: Verified) -> Result<PackageSource, Error> {
+    /// Sees whether a version may come, and counts that it does.
+    async fn begin(&self, name: &ModelName, version: Version, how: How) -> Result<Begun, Error> {
+        let owner = match self.check_absent(name, version).await? {
+            Some(model) => authorize::tenant(&model).map(str::to_owned),
+            None => how.tenant.clone(),
+        };
+        let counted = self.quotas.begin_upload(name, owner.as_deref())?;
+        Ok(Begun { how, owner, counted })
+    }
+
+    /// Puts a package into the store. Says what it is, and what is counted until the store is looked at again.
+    async fn keep(&self, package: Verified, owner: Option<&str>) -> Result<(PackageSource, Coming), Error> {
         let (store, manifest) = (self.store()?, package.manifest());
         if store.contains(&manifest.name, manifest.version).await? {
             let (name, version) = (&manifest.name, manifest.version);
@@ -128,8 +152,11 @@ impl Uploads {
             );
             return Err(Error::new(ErrorCode::AlreadyExists, message));
         }
+        let size = package.files().values().map(|(_, size)| size).sum();
+        let coming = self.quotas.begin_store(store, (&manifest.name, owner), size).await?;
         let stored = store.commit(package).await?;
-        Ok(PackageSource { upload: Some(stored.digest.to_string()), ..PackageSource::default() })
+        let source = PackageSource { upload: Some(stored.digest.to_string()), ..PackageSource::default() };
+        Ok((source, coming))
     }
 
     /// Names a version in its Model.
@@ -203,10 +230,14 @@ impl Uploads {
         match (&self.store, named) {
             (None, None) => Err(not_found().into()),
             (None, Some(_)) => Ok(()),
-            (Some(store), named) => match store.remove(name, version).await {
-                Err(PackageError::NotFound { .. }) if named.is_some() => Ok(()),
-                removed => Ok(removed?),
-            },
+            (Some(store), named) => {
+                match store.remove(name, version).await {
+                    Err(PackageError::NotFound { .. }) if named.is_some() => {}
+                    removed => removed?,
+                }
+                self.look(Coming::default()).await;
+                Ok(())
+            }
         }
     }
 }
@@ -256,11 +287,10 @@ pub(crate) async fn put(
         if !is_source {
             shared.uploads.store()?;
         }
-        shared.uploads.check_absent(&name, version).await?;
-        Ok::<_, Error>(how)
+        shared.uploads.begin(&name, version, how).await
     };
-    let how = match ready.await {
-        Ok(how) => how,
+    let begun = match ready.await {
+        Ok(begun) => begun,
         Err(error) => {
             body::drain(body).await;
             return Err(error.into());
@@ -278,7 +308,7 @@ pub(crate) async fn put(
     // It goes on where the client leaves.
     let taken = tokio::spawn(async move {
         let mut digest = None;
-        let taken = take(&shared, &name, version, arrived, &how, &asker, &mut digest).await;
+        let taken = take(&shared, (&name, version), arrived, begun, &asker, &mut digest).await;
         let (action, status) = (Action::Upload, StatusCode::CREATED.as_u16());
         shared.tell(asker, done(action, (&name, version), digest.as_deref(), &taken, status)).await;
         taken
@@ -296,10 +326,9 @@ enum Arrived {
 
 async fn take(
     shared: &Arc<Shared>,
-    name: &ModelName,
-    version: Version,
+    (name, version): (&ModelName, Version),
     arrived: Arrived,
-    how: &How,
+    Begun { how, owner, counted }: Begun,
     asker: &Asker,
     digest: &mut Option<String>,
 ) -> Result<index::Entry, Error> {
@@ -307,9 +336,9 @@ async fn take(
     {
         let _turn = uploads.turn(name).await;
         uploads.check_absent(name, version).await?;
-        let package = match arrived {
-            Arrived::Package(package) => uploads.keep(*package).await?,
-            Arrived::Named(source) => source,
+        let (package, coming) = match arrived {
+            Arrived::Package(package) => uploads.keep(*package, owner.as_deref()).await?,
+            Arrived::Named(source) => (source, Coming::default()),
         };
         let is_kept = package.upload.is_some();
         let pinned = package.oci.as_ref().and_then(|oci| Some(oci.rsplit_once('@')?.1.to_owned()));
@@ -317,11 +346,21 @@ async fn take(
         let number = i64::try_from(version.number())
             .map_err(|error| Error::internal("a version is too large").with_source(error))?;
         let version_of = ModelVersion { version: number, package, weight: None };
-        let added = uploads.add(name, version_of, how, |model| shared.admit_change(asker, model)).await;
+        let added = uploads.add(name, version_of, &how, |model| shared.admit_change(asker, model)).await;
+        // Where it is not sure that nothing was written, the Model may name it by now.
+        let is_there = added.as_ref().err().is_none_or(|error| !is_definite(error.code()));
+        if let Some(owner) = owner.filter(|_| is_there) {
+            uploads.quotas.set_tenant(name, &owner);
+        }
+        if is_kept && !is_there {
+            uploads.forget(name, version).await;
+        }
+        if is_kept {
+            uploads.look(coming).await;
+        }
         if let Err(error) = added {
-            // Where it is not sure that nothing was written, the Model may name it by now.
-            if is_kept && is_definite(error.code()) {
-                uploads.forget(name, version).await;
+            if is_there {
+                counted.done();
             }
             return Err(error);
         }
@@ -333,22 +372,37 @@ async fn take(
         state,
         reason: reason.to_owned(),
     };
-    let Some(time) = how.wait else { return Ok(state("LOADING", "")) };
-    match wait::until_loaded(shared, name, version, digest.as_deref(), time).await? {
-        wait::Loaded::Ready => Ok(state("READY", "")),
-        wait::Loaded::Later(why) => Ok(state("LOADING", &why)),
-        wait::Loaded::Failed(why) => {
-            // Why it does not load is what the client has to know.
-            if let Err(error) = uploads.remove(name, version).await {
-                tracing::warn!(model = %name, %version, "it does not load, and is left in its Model: {error}");
-            }
-            let message = format!("model '{name}' version {version} failed to load: {why}");
-            Err(Error::invalid(message))
+    let loaded = match how.wait {
+        Some(time) => wait::until_loaded(shared, name, version, digest.as_deref(), time).await,
+        None => Ok(wait::Loaded::Later(String::new())),
+    };
+    let why = match loaded {
+        Ok(wait::Loaded::Failed(why)) => why,
+        // It stays, whatever is known of it by now.
+        stays => {
+            counted.done();
+            return stays.map(|loaded| match loaded {
+                wait::Loaded::Ready => state("READY", ""),
+                wait::Loaded::Later(why) | wait::Loaded::Failed(why) => state("LOADING", &why),
+            });
         }
+    };
+    // Why it does not load is what the client has to know.
+    if let Err(error) = uploads.remove(name, version).await {
+        tracing::warn!(model = %name, %version, "it does not load, and is left in its Model: {error}");
+        counted.done();
     }
+    Err(Error::invalid(format!("model '{name}' version {version} failed to load: {why}")))
 }
 
 impl Uploads {
+    /// Counts what is stored again.
+    pub(crate) async fn look(&self, coming: Coming) {
+        if let Some(store) = &self.store {
+            self.quotas.stored(store, coming).await;
+        }
+    }
+
     /// Removes a package that has come to nothing.
     async fn forget(&self, name: &ModelName, version: Version) {
         let Some(store) = &self.store else { return };

@@ -4,11 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::{Request as HttpRequest, Response as HttpResponse};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tempfile::TempDir;
+use vespid_auth::{Access, AccessConfig, ApiKey};
 use vespid_package::StoreOptions;
 
 use super::*;
-use crate::testing::{Front, Server, bytes, json_of, options};
+use crate::gateway::Options;
+use crate::testing::{Front, Server, bytes, json_of, limits, options};
 
 /// Models as an API server keeps them, for one that counts revisions and tests them.
 #[derive(Clone, Default)]
@@ -143,9 +146,13 @@ struct Setting {
 }
 
 async fn setting() -> Setting {
+    setting_with(options(), None).await
+}
+
+async fn setting_with(options: Options, access: Option<Access>) -> Setting {
     let (server, folder) = (ApiServer::default(), tempfile::tempdir().unwrap());
     let store = Store::open(StoreOptions::folder(folder.path())).await.unwrap();
-    let mut front = Front::with(options(), &[], Some(server.client()), Some(store), None).await;
+    let mut front = Front::with(options, &[], Some(server.client()), Some(store), access).await;
     server.tell(&mut front);
     Setting { server, front, _folder: folder }
 }
@@ -173,6 +180,29 @@ impl Setting {
     async fn upload(&self, name: &str, version: &str, query: &str) -> (u16, Value) {
         let path = format!("/v2/repository/models/{name}/versions/{version}{query}");
         self.put(&path, "application/x-tar", package(name, version, b"graph")).await
+    }
+
+    /// Uploads `scaler` version 1, of which a pod says this.
+    async fn upload_and_say(&mut self, state: &str, message: Option<&str>) -> HttpResponse<Incoming> {
+        self.front.world.pods("default", &["127.0.0.1:1"]);
+        self.front.publish();
+        let path = "/v2/repository/models/scaler/versions/1";
+        let request = HttpRequest::put("/").header("content-type", "application/x-tar");
+        let (server, shared) = (self.server.clone(), Arc::clone(&self.front.gateway.shared));
+        let mut world = std::mem::take(&mut self.front.world);
+        let told = async {
+            while server.model("scaler").is_none() {
+                tokio::task::yield_now().await;
+            }
+            let model = server.model("scaler").unwrap();
+            world.objects.models.now.insert("scaler".to_owned(), model);
+            for (state, message) in [("Loading", None), (state, message)] {
+                world.says("scaler", "pod-0", &[(1, state, message)]);
+                world.publish(&shared.routes);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(self.front.send(request, path, package("scaler", "1", b"graph").into()), told).0
     }
 
     async fn delete(&self, version: &str) -> u16 {
@@ -294,28 +324,7 @@ async fn the_answer_comes_when_a_pod_has_loaded_it_or_cannot() {
         ),
     ] {
         let mut setting = setting().await;
-        setting.front.world.pods("default", &["127.0.0.1:1"]);
-        setting.front.publish();
-        let path = "/v2/repository/models/scaler/versions/1";
-        let request = HttpRequest::put("/").header("content-type", "application/x-tar");
-        let (answer, ()) = {
-            let server = setting.server.clone();
-            let routes = Arc::clone(&setting.front.gateway.shared);
-            let mut world = std::mem::take(&mut setting.front.world);
-            let told = async move {
-                while server.model("scaler").is_none() {
-                    tokio::task::yield_now().await;
-                }
-                let model = server.model("scaler").unwrap();
-                world.objects.models.now.insert("scaler".to_owned(), model);
-                world.says("scaler", "pod-0", &[(1, "Loading", None)]);
-                world.publish(&routes.routes);
-                tokio::task::yield_now().await;
-                world.says("scaler", "pod-0", &[(1, state, message)]);
-                world.publish(&routes.routes);
-            };
-            tokio::join!(setting.front.send(request, path, package("scaler", "1", b"graph").into()), told)
-        };
+        let answer = setting.upload_and_say(state, message).await;
         assert_eq!(answer.status().as_u16(), status);
         assert_eq!(json_of(answer).await, expected);
         let stays = state == "Ready";
@@ -393,4 +402,120 @@ async fn what_the_api_server_s_rules_refuse_is_told() {
     assert_eq!(status, 400);
     assert!(error["error"].as_str().unwrap().ends_with("spec.versions: no more"), "{error}");
     assert!(!setting.is_stored("2").await, "what came to nothing is not kept");
+}
+
+/// What a limit has used, as metrics tell it.
+fn used(front: &Front, limit: &str, scope: &str, name: &str) -> f64 {
+    let line = format!(r#"vespid_gateway_limit_used{{scope="{scope}",name="{name}",limit="{limit}"}} "#);
+    let metrics = front.metrics();
+    metrics.lines().find_map(|found| found.strip_prefix(&line)).expect(&metrics).parse().unwrap()
+}
+
+#[tokio::test]
+async fn uploads_are_limited_in_an_hour_and_what_comes_to_nothing_is_not_counted() {
+    let limited = Options { limits: limits("models: [{ match: '*', uploads: 2 }]"), ..options() };
+    let mut setting = setting_with(limited, None).await;
+    // No package; a rule of the API server's; one that a pod cannot load.
+    let path = "/v2/repository/models/scaler/versions/1?wait=false";
+    assert_eq!(setting.put(path, "application/x-tar", b"no tar".to_vec()).await.0, 400);
+    assert_eq!(setting.upload_and_say("Failed", Some("no room")).await.status().as_u16(), 400);
+    assert_eq!(setting.upload("scaler", "1", NOW).await.0, 201);
+    setting.server.0.lock().unwrap().refuses = Some("no more");
+    assert_eq!(setting.upload("scaler", "2", NOW).await.0, 400);
+    setting.server.0.lock().unwrap().refuses = None;
+    assert_eq!(setting.upload("scaler", "1", NOW).await.0, 409);
+    assert_eq!(setting.upload("scaler", "2", NOW).await.0, 201);
+    let body = package("scaler", "3", b"graph");
+    let request = HttpRequest::put("/").header("content-type", "application/x-tar");
+    let refused = setting.front.send(request, &path.replace("/1", "/3"), body.into()).await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (429, &"1800".parse().unwrap())
+    );
+    let text = "model 'scaler' is at its limit of 2 uploads an hour; try again later";
+    assert_eq!(json_of(refused).await, json!({"error": text}));
+    assert!(!setting.is_stored("3").await);
+    // Removing gives nothing back, and a neighbour is not concerned.
+    assert_eq!(setting.delete("2").await, 204);
+    assert_eq!(setting.upload("scaler", "3", NOW).await.0, 429);
+    assert_eq!(setting.upload("other", "1", NOW).await.0, 201);
+    let pinned = format!("oci://registry.example/models/scaler@sha256:{}", "0".repeat(64));
+    let source = json!({"source": pinned}).to_string();
+    assert_eq!(setting.put(path, "application/json", source.into()).await.0, 409, "it is there");
+    setting.server.tell(&mut setting.front);
+    assert!(used(&setting.front, "uploads", "model", "scaler") > 1.9);
+}
+
+#[tokio::test]
+async fn the_store_has_room_for_so_much_of_a_model() {
+    let limited = Options { limits: limits("models: [{ match: scaler, stored: 1KiB }]"), ..options() };
+    let mut setting = setting_with(limited, None).await;
+    let put = async |setting: &Setting, version: &str, size: usize| {
+        let path = format!("/v2/repository/models/scaler/versions/{version}?wait=false");
+        setting.put(&path, "application/x-tar", package("scaler", version, &vec![0; size])).await
+    };
+    let (status, error) = put(&setting, "1", 2000).await;
+    assert_eq!(status, 413);
+    let text = error["error"].as_str().unwrap();
+    assert!(text.ends_with("of packages, and the limit of model 'scaler' is 1.0 KiB"), "{text}");
+    assert_eq!(put(&setting, "1", 500).await.0, 201);
+    // Nothing is left of one that the API server refuses.
+    setting.server.0.lock().unwrap().refuses = Some("no more");
+    assert_eq!(put(&setting, "2", 100).await.0, 400);
+    setting.server.0.lock().unwrap().refuses = None;
+    let (status, error) = put(&setting, "2", 500).await;
+    assert_eq!(status, 429, "{error}");
+    assert!(!setting.is_stored("2").await && setting.versions() == [1]);
+    setting.server.tell(&mut setting.front);
+    let before = used(&setting.front, "stored", "model", "scaler");
+    assert!((500.0..700.0).contains(&before), "{before}");
+    assert_eq!(setting.upload("other", "1", NOW).await.0, 201);
+    assert_eq!(setting.delete("1").await, 204);
+    assert_eq!(put(&setting, "2", 500).await.0, 201);
+    // As it is found at the start.
+    setting.front.gateway.shared.uploads.look(Coming::default()).await;
+    assert!(used(&setting.front, "stored", "model", "scaler") > 500.0);
+}
+
+#[tokio::test]
+async fn an_upload_that_makes_a_model_is_its_uploader_s_tenant_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let [(acme, first), (other, second)] = ["acme", "other"].map(|tenant| {
+        let (key, mut entry) = ApiKey::generate(tenant).unwrap();
+        entry.tenant = Some(tenant.to_owned());
+        (key.expose().to_owned(), entry.to_yaml().unwrap())
+    });
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("keys.yaml", &(first + &second));
+    write("policies.cedar", "permit (principal, action, resource);");
+    write("access.yaml", "api_keys: keys.yaml\npolicies: policies.cedar\n");
+    let access = Access::start(AccessConfig::read(&folder.path().join("access.yaml")).unwrap()).unwrap();
+    let text = "tenants: [{ name: acme, uploads: 3, stored: 1KiB }]";
+    let mut setting = setting_with(Options { limits: limits(text), ..options() }, Some(access)).await;
+    let put = async |setting: &Setting, model: &str, version: &str, key: &str| {
+        let path = format!("/v2/repository/models/{model}/versions/{version}?wait=false");
+        let request =
+            HttpRequest::put("/").header("content-type", "application/x-tar").header("x-api-key", key);
+        let answer = setting.front.send(request, &path, package(model, version, &[0; 200]).into()).await;
+        (answer.status().as_u16(), json_of(answer).await)
+    };
+    // Of models that the gateway has not heard of yet.
+    assert_eq!(put(&setting, "a", "1", &acme).await.0, 201);
+    assert_eq!(put(&setting, "b", "1", &acme).await.0, 201);
+    let (status, error) = put(&setting, "c", "1", &acme).await;
+    assert_eq!(status, 201, "{error}");
+    let (status, error) = put(&setting, "d", "1", &acme).await;
+    assert!(status == 429 && error["error"].as_str().unwrap().contains("tenant 'acme'"), "{error}");
+    assert_eq!(put(&setting, "d", "1", &other).await.0, 201);
+    // Whose a model is counts, and not who uploads to it.
+    setting.server.tell(&mut setting.front);
+    assert_eq!(put(&setting, "a", "2", &other).await.0, 429);
+    assert_eq!(put(&setting, "d", "2", &acme).await.0, 201);
+    let stored = used(&setting.front, "stored", "tenant", "acme");
+    assert!((600.0..1024.0).contains(&stored), "{stored}");
+    // It goes with the model.
+    let label = [(names::TENANT_LABEL.to_owned(), "other".to_owned())];
+    setting.front.world.change("a", |model| model.metadata.labels = Some(label.into()));
+    setting.front.publish();
+    assert!(used(&setting.front, "stored", "tenant", "acme") < stored - 200.0);
 }

@@ -15,7 +15,7 @@ use vespid_resources::{CacheVolume, ModelPool, Rollout, names};
 
 use crate::OperatorOptions;
 use crate::metadata::{self, Component};
-use crate::pods::{Pods, everywhere, mount, secret};
+use crate::pods::{Pods, config, everywhere, mount, secret};
 use crate::quantity;
 
 /// Where a pod has what it serves: its own, for a folder is one server's.
@@ -26,6 +26,9 @@ const SHARED: &str = "/var/cache/vespid";
 
 /// Where pods have the Secrets that models may be granted keys of: a folder each.
 const SECRETS: &str = "/etc/vespid/secrets";
+
+/// Where pods have the ConfigMap of their limits.
+const LIMITS: &str = "/etc/vespid/limits";
 
 /// The Deployment, without the number of its pods.
 pub(super) fn deployment(pool: &ModelPool, options: &OperatorOptions) -> Deployment {
@@ -97,6 +100,9 @@ fn args(pool: &ModelPool, options: &OperatorOptions) -> Vec<String> {
     if !spec.secrets.is_empty() {
         option("granted-secrets", SECRETS.to_owned());
     }
+    if spec.limits.is_some() {
+        option("limits", format!("{LIMITS}/limits.yaml"));
+    }
     if shared(pool).is_some() {
         option("shared-cache", SHARED.to_owned());
     }
@@ -123,7 +129,8 @@ fn volumes(pool: &ModelPool) -> Vec<(Volume, VolumeMount)> {
         }
         (volume, mount)
     });
-    granted.chain(shared(pool)).collect()
+    let limits = pool.spec.limits.as_ref().map(|name| config(name, LIMITS));
+    granted.chain(limits).chain(shared(pool)).collect()
 }
 
 /// What pods share, where the pool says so.

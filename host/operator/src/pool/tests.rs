@@ -24,7 +24,7 @@ fn full() -> Value {
     json!({
         "autoscaling": {"minReplicas": 2, "maxReplicas": 9},
         "cache": {"hostPath": "/var/cache/models", "size": "20Gi"},
-        "secrets": ["tokens", "more.tokens"], "maxInFlight": 64, "drainSeconds": 45,
+        "secrets": ["tokens", "more.tokens"], "limits": "tenants.limits", "maxInFlight": 64, "drainSeconds": 45,
         "disruption": {"maxUnavailable": "25%"}, "rollout": {"maxSurge": 0, "maxUnavailable": 1},
         "pods": {
             "image": "registry.example/vespid:gpu",

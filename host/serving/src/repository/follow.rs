@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use vespid_limits::Coming;
 use vespid_package::{Listed, Stamp, Traffic};
 use vespid_types::{ModelName, Result, Version};
 
 use super::task::Command;
 use super::{Control, Repository};
 use crate::catalog::Entry;
-use crate::limits::Coming;
 use crate::repository::load::Loaded;
 
 /// Models that are looked at at once.

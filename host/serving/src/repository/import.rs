@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use vespid_limits::Upload;
 use vespid_package::{Cache, Package, PackageError};
 use vespid_types::{ModelName, Result, Version};
 
 use super::{Repository, blocking};
-use crate::limits::Upload;
 
 impl Repository {
     /// What the store keeps on this machine: where a package's blobs have to be before [`import`](Self::import).
@@ -20,7 +20,7 @@ impl Repository {
         if self.shared.store.contains(name, version).await? {
             return Err(PackageError::Exists { name: name.clone(), version }.into());
         }
-        self.shared.quotas.begin_upload(name)
+        self.shared.quotas.begin_upload(name, None)
     }
 
     /// Takes in a package whose blobs are in the store's cache. When this returns, the version is ready and will survive a

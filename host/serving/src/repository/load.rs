@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use vespid_limits as limits;
 use vespid_package::{Manifest, Overrides, PackageFiles, Stored, VersionPolicy};
 use vespid_types::{Error, ErrorCode, ModelName, Result, Version};
 
 use super::task::Command;
 use super::{Repository, Shared, blocking, files_of};
 use crate::catalog::Entry;
-use crate::limits;
 use crate::model::{CompiledModel, Files, ReadyModel};
 
 /// What whoever asks for a load expects of the model: called before the model serves.

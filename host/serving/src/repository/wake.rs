@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use futures_util::FutureExt;
 use futures_util::future::Shared as SharedFuture;
 use tokio::sync::mpsc::{self, WeakSender};
+use vespid_limits::Limits;
 use vespid_types::{Error, ErrorCode, ModelName, ModelRef, Result, Version};
 
 use super::task::Command;
 use super::{Shared, ask};
 use crate::catalog::{Entry, not_ready};
-use crate::limits::Limits;
 use crate::model::ReadyModel;
 use crate::predictor::{Loader, Memory, Waking};
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use vespid_serving::{Limits, Predictor, Repository, State as Indexed};
+use vespid_limits::Limits;
+use vespid_serving::{Predictor, Repository, State as Indexed};
 
 use super::plan::{Identity, plan};
 use super::present::Present;
@@ -101,7 +102,7 @@ impl Worker {
         let pods = present.counted(self.view.pods(), Instant::now());
         let plan = plan(models, &pods, &self.me, &self.secrets);
         self.packages.adopt(&plan);
-        let tenants = plan.iter().filter_map(|(name, wanted)| Some((name, wanted.tenant.as_deref()?)));
+        let tenants = plan.iter().filter_map(|(name, wanted)| Some((name.clone(), wanted.tenant.clone()?)));
         self.limits.set_tenants(tenants);
         if is_first {
             self.packages.clear().await;

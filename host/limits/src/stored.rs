@@ -12,7 +12,7 @@ use vespid_package::{Stamp, Store};
 use vespid_types::{ModelName, Result, Version};
 
 use super::account::Account;
-use super::{Limits, now};
+use super::{Limits, TenantsBy, now};
 
 /// The bytes of each version that was seen in the store, for as long as it does not change.
 pub(super) type Sizes = Mutex<Seen>;
@@ -33,15 +33,14 @@ pub struct Coming {
 }
 
 impl Limits {
-    /// Counts a version that is to be added.
+    /// Counts a version that is to be added. `tenant` is whose its model is, or will be, where that is not said by patterns.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`.
-    pub fn begin_upload(&self, name: &ModelName) -> Result<Upload> {
+    pub fn begin_upload(&self, name: &ModelName, tenant: Option<&str>) -> Result<Upload> {
         // What is there already is given back where a further account refuses.
         let mut upload = Upload { accounts: Vec::new(), is_done: false };
-        let Some(limited) = self.of(name) else { return Ok(upload) };
-        for account in limited.accounts() {
+        for account in self.accounts(name, tenant) {
             account.take_upload(now())?;
             upload.accounts.push(account);
         }
@@ -49,19 +48,23 @@ impl Limits {
     }
 
     /// Sees whether there is room for a package of so many bytes, and keeps it until what this gives is handed to
-    /// [`Limits::stored`], or dropped.
+    /// [`Limits::stored`], or dropped. `tenant` is as of [`Limits::begin_upload`].
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`, `TOO_LARGE` where there would be none if it were alone, or what the store says.
-    pub async fn begin_store(&self, store: &Store, name: &ModelName, bytes: u64) -> Result<Coming> {
+    pub async fn begin_store(
+        &self,
+        store: &Store,
+        (name, tenant): (&ModelName, Option<&str>),
+        bytes: u64,
+    ) -> Result<Coming> {
         let Some(inner) = self.0.as_ref().filter(|inner| inner.limits_stored) else {
             return Ok(Coming::default());
         };
-        let Some(limited) = self.of(name) else { return Ok(Coming::default()) };
         // Held until it is kept, so that of two that come at once the second sees the first.
         let mut sizes = inner.sizes.lock().await;
         self.look(store, &mut sizes).await?;
-        let accounts: Vec<_> = limited.accounts().collect();
+        let accounts = self.accounts(name, tenant);
         let what = format!("the package of model '{name}'");
         accounts.iter().try_for_each(|account| account.check_stored(bytes, &what))?;
         accounts.iter().for_each(|account| account.add_coming(bytes));
@@ -79,11 +82,34 @@ impl Limits {
         }
     }
 
+    /// Who is counted for what comes of a model.
+    fn accounts(&self, name: &ModelName, tenant: Option<&str>) -> Vec<Arc<Account>> {
+        let (Some(inner), Some(limited)) = (&self.0, self.of(name)) else { return Vec::new() };
+        match inner.config.by {
+            TenantsBy::Patterns => limited.accounts().collect(),
+            TenantsBy::Labels => {
+                let tenant = tenant.and_then(|tenant| inner.tenants.get(tenant));
+                std::iter::once(limited.own()).chain(tenant).cloned().collect()
+            }
+        }
+    }
+
+    /// Counts what is stored again: models have changed their tenants.
+    pub(super) fn stored_is_another_s(&self) {
+        let Some(inner) = self.0.as_ref().filter(|inner| inner.limits_stored) else { return };
+        // Who has it now counts when it has looked.
+        if let Ok(sizes) = inner.sizes.try_lock() {
+            self.recount(&sizes);
+        }
+    }
+
     async fn look(&self, store: &Store, sizes: &mut Seen) -> Result<()> {
+        // Where labels say whose a model is, it may become somebody's who is limited.
+        let all = self.0.as_ref().is_some_and(|inner| inner.config.by == TenantsBy::Labels);
         let mut seen = Seen::new();
         for listed in store.list().await? {
             let key = (listed.name, listed.version);
-            if !self.stored_accounts(&key.0).is_empty() {
+            if all || !self.stored_accounts(&key.0).is_empty() {
                 let size = match sizes.remove(&key) {
                     Some((stamp, size)) if stamp == listed.stamp => size,
                     _ => size(store, &key).await,

@@ -18,7 +18,7 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Where a call comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// A client, a job or a stream.
     Caller,
     /// A plugin. The call that led to it is counted among its tenant's in flight, and so is this one with it.
@@ -28,7 +28,7 @@ pub(crate) enum Origin {
 }
 
 /// See the module.
-pub(crate) struct Limited {
+pub struct Limited {
     own: Arc<Account>,
     tenant: ArcSwapOption<Account>,
     /// Whether anybody's processor time is limited.
@@ -45,13 +45,13 @@ struct Refused {
 }
 
 /// A call that was admitted, until it is dropped.
-pub(crate) struct Place {
+pub struct Place {
     _own: Option<InFlight>,
     _tenant: Option<InFlight>,
 }
 
 /// What a loaded version takes up, until it is dropped.
-pub(crate) struct HeldMemory {
+pub struct HeldMemory {
     limited: Arc<Limited>,
     bytes: u64,
 }
@@ -70,7 +70,9 @@ impl Limited {
         &self.own
     }
 
-    pub(crate) fn is_metered(&self) -> bool {
+    /// Whether the processor time of its calls is to be measured.
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
         self.is_metered
     }
 
@@ -78,7 +80,7 @@ impl Limited {
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`.
-    pub(crate) fn admit(&self, origin: Origin, now: u64) -> Result<Place> {
+    pub fn admit(&self, origin: Origin, now: u64) -> Result<Place> {
         if origin == Origin::Copy {
             return Ok(Place { _own: None, _tenant: None });
         }
@@ -88,23 +90,34 @@ impl Limited {
         let among = tenant.as_ref().filter(|_| origin == Origin::Caller);
         let own = self.own.enter()?;
         let place = Place { _own: own, _tenant: among.map_or(Ok(None), Account::enter)? };
-        self.own.take_call(now)?;
-        if let Some(tenant) = tenant {
-            tenant.take_call(now).inspect_err(|_| self.own.give_back_call())?;
-        }
+        self.take_call(tenant.as_deref(), now)?;
         Ok(place)
+    }
+
+    /// Admits a further message of a call that has a place: it counts in `rate`.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`.
+    pub fn admit_further(&self, now: u64) -> Result<()> {
+        self.take_call(self.tenant.load().as_deref(), now)
+    }
+
+    fn take_call(&self, tenant: Option<&Account>, now: u64) -> Result<()> {
+        self.own.take_call(now)?;
+        let taken = tenant.map_or(Ok(()), |tenant| tenant.take_call(now));
+        taken.inspect_err(|_| self.own.give_back_call())
     }
 
     /// Sees whether a call could be admitted for which a model has to be loaded first. Nothing is taken: it is admitted later.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`.
-    pub(crate) fn check(&self, now: u64) -> Result<()> {
+    pub fn check(&self, now: u64) -> Result<()> {
         self.accounts().try_for_each(|account| account.check_cpu(now).and_then(|()| account.check_call(now)))
     }
 
     /// Counts the processor time of a call that has ended.
-    pub(crate) fn debit(&self, time: Duration, now: u64) {
+    pub fn debit(&self, time: Duration, now: u64) {
         self.own.debit_cpu(now, time);
         if let Some(tenant) = &*self.tenant.load() {
             tenant.debit_cpu(now, time);
@@ -116,7 +129,7 @@ impl Limited {
     ///
     /// # Errors
     /// As [`Limited::hold`].
-    pub(crate) fn check_load(&self, version: Version, needs: u64, replaced: u64, now: u64) -> Result<()> {
+    pub fn check_load(&self, version: Version, needs: u64, replaced: u64, now: u64) -> Result<()> {
         let known = self.lock().get(&version).copied().filter(|refused| now < refused.until);
         let needs = known.map_or(needs, |refused| refused.bytes);
         let what = Loading { account: &self.own, version };
@@ -127,7 +140,7 @@ impl Limited {
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED`; `TOO_LARGE` where it would have no room if it were alone.
-    pub(crate) fn hold(
+    pub fn hold(
         self: &Arc<Self>,
         version: Version,
         bytes: u64,
@@ -180,8 +193,16 @@ impl Limited {
     }
 }
 
+impl fmt::Debug for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Limited").field(&format_args!("{}", self.own)).finish()
+    }
+}
+
 impl HeldMemory {
-    pub(crate) fn bytes(&self) -> u64 {
+    /// How much it is.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 }

@@ -81,10 +81,21 @@ fn what_cannot_be_is_refused_by_its_key() {
 }
 
 #[test]
-fn in_a_cluster_labels_stand_in_for_patterns_and_there_are_no_uploads() {
+fn in_a_cluster_labels_stand_in_for_patterns() {
     assert_eq!(parse("tenants: [{ name: a, rate: 1 }]", TenantsBy::Labels).unwrap().tenants.len(), 1);
-    for key in ["stored: 1GiB", "uploads: 1"] {
-        let error = parse(&format!("models: [{{ match: a, {key} }}]"), TenantsBy::Labels).unwrap_err();
-        assert!(error.contains("takes no uploads"), "{error}");
+}
+
+#[test]
+fn each_part_of_a_cluster_takes_of_one_file_what_is_its_own() {
+    let all = parse(ALL, TenantsBy::Labels).unwrap();
+    let gateway = all.clone().only(&[Limit::Concurrent, Limit::Rate, Limit::Stored, Limit::Uploads]);
+    for (whole, part) in
+        [(all.models[0].quotas, gateway.models[0].quotas), (all.tenants[0].quotas, gateway.tenants[0].quotas)]
+    {
+        assert!(whole.cpu.is_some() && whole.memory.is_some());
+        assert_eq!(part, Quotas { cpu: None, memory: None, ..whole });
     }
+    let pod = all.clone().only(&[Limit::Cpu, Limit::Memory]).models[0].quotas;
+    let Quotas { cpu, memory, .. } = all.models[0].quotas;
+    assert_eq!(pod, Quotas { cpu, memory, ..Quotas::default() });
 }

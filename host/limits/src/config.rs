@@ -12,6 +12,8 @@ use glob::Pattern;
 use serde::Deserialize;
 use vespid_types::{BoxError, ModelName};
 
+use super::account::Limit;
+
 /// How it is known which tenant a model belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantsBy {
@@ -55,6 +57,21 @@ pub(super) struct Quotas {
     pub(super) stored: Option<ByteSize>,
     /// Versions added in an hour.
     pub(super) uploads: Option<NonZero<u32>>,
+}
+
+impl Quotas {
+    fn only(self, limits: &[Limit]) -> Self {
+        let Self { concurrent, rate, cpu, memory, stored, uploads } = self;
+        let is = |limit| limits.contains(&limit);
+        Self {
+            concurrent: concurrent.filter(|_| is(Limit::Concurrent)),
+            rate: rate.filter(|_| is(Limit::Rate)),
+            cpu: cpu.filter(|_| is(Limit::Cpu)),
+            memory: memory.filter(|_| is(Limit::Memory)),
+            stored: stored.filter(|_| is(Limit::Stored)),
+            uploads: uploads.filter(|_| is(Limit::Uploads)),
+        }
+    }
 }
 
 /// Calls a second, and how many may come at once.
@@ -117,21 +134,16 @@ macro_rules! raw {
         }
 
         impl $name {
-            fn quotas(&self, by: TenantsBy) -> Result<Quotas, Fault> {
+            fn quotas(&self) -> Result<Quotas, Fault> {
                 let Self { concurrent, rate, burst, cpu, memory, stored, uploads, .. } = self;
-                let quotas = Quotas {
+                Ok(Quotas {
                     concurrent: concurrent.map(|number| whole("concurrent", number)).transpose()?,
                     rate: read_rate(*rate, *burst)?,
                     cpu: cpu.map(|number| within("cpu", number, 0.001..=10_000.0).map(Cpus)).transpose()?,
                     memory: memory.as_deref().map(|size| bytes("memory", size)).transpose()?,
                     stored: stored.as_deref().map(|size| bytes("stored", size)).transpose()?,
                     uploads: uploads.map(|number| whole("uploads", number)).transpose()?,
-                };
-                match (by, quotas.stored, quotas.uploads) {
-                    (TenantsBy::Labels, Some(_), _) => Err(("stored", NO_UPLOADS.to_owned())),
-                    (TenantsBy::Labels, _, Some(_)) => Err(("uploads", NO_UPLOADS.to_owned())),
-                    _ => Ok(quotas),
-                }
+                })
             }
         }
     };
@@ -146,8 +158,6 @@ raw!(RawTenant {
     #[serde(default)]
     models: Vec<String>
 });
-
-const NO_UPLOADS: &str = "a pod of a pool takes no uploads, and keeps what its Models name: leave it out";
 
 /// A key, and what is wrong with it.
 type Fault = (&'static str, String);
@@ -175,14 +185,22 @@ impl LimitsConfig {
             reason,
         };
         let mut seen = BTreeSet::new();
-        let model =
-            |(at, raw)| model(raw, by, &mut seen).map_err(|error| fault(format!("models[{at}]"), error));
+        let model = |(at, raw)| model(raw, &mut seen).map_err(|error| fault(format!("models[{at}]"), error));
         let models = raw.models.iter().enumerate().map(model).collect::<Result<_, _>>()?;
         let mut seen = BTreeSet::new();
         let tenant =
             |(at, raw)| tenant(raw, by, &mut seen).map_err(|error| fault(format!("tenants[{at}]"), error));
         let tenants = raw.tenants.iter().enumerate().map(tenant).collect::<Result<_, _>>()?;
         Ok(Self { models, tenants, by })
+    }
+
+    /// The same with these limits alone: those that this process holds to. The others are another's, for which the same file is.
+    #[must_use]
+    pub fn only(mut self, limits: &[Limit]) -> Self {
+        let models = self.models.iter_mut().map(|rule| &mut rule.quotas);
+        let tenants = self.tenants.iter_mut().map(|rule| &mut rule.quotas);
+        models.chain(tenants).for_each(|quotas| *quotas = quotas.only(limits));
+        self
     }
 
     /// What is said of models of this name.
@@ -203,10 +221,10 @@ impl LimitsConfig {
     }
 }
 
-fn model<'a>(raw: &'a RawModel, by: TenantsBy, seen: &mut BTreeSet<&'a str>) -> Result<ModelRule, Fault> {
+fn model<'a>(raw: &'a RawModel, seen: &mut BTreeSet<&'a str>) -> Result<ModelRule, Fault> {
     let pattern = pattern("match", &raw.pattern)?;
     once("match", seen, &raw.pattern)?;
-    Ok(ModelRule { pattern, quotas: raw.quotas(by)? })
+    Ok(ModelRule { pattern, quotas: raw.quotas()? })
 }
 
 fn tenant<'a>(raw: &'a RawTenant, by: TenantsBy, seen: &mut BTreeSet<&'a str>) -> Result<TenantRule, Fault> {
@@ -219,7 +237,7 @@ fn tenant<'a>(raw: &'a RawTenant, by: TenantsBy, seen: &mut BTreeSet<&'a str>) -
         return Err(("models", "it is empty: write patterns of its models, such as acme-*".to_owned()));
     }
     let models = models.iter().map(|text| pattern("models", text)).collect::<Result<_, _>>()?;
-    Ok(TenantRule { name: name.clone(), models, quotas: raw.quotas(by)? })
+    Ok(TenantRule { name: name.clone(), models, quotas: raw.quotas()? })
 }
 
 fn in_file(file: &Path, reason: impl Into<BoxError>) -> LimitsError {

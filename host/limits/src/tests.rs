@@ -34,14 +34,14 @@ fn labels_say_whose_a_model_is_and_may_change() {
     );
     let x = name("x");
     assert_eq!(tenants(&limits, "x"), 0, "patterns do not count");
-    limits.set_tenants([(&x, "a")]);
+    limits.set_tenants([(x.clone(), "a".to_owned())]);
     assert_eq!((tenants(&limits, "x"), tenants(&limits, "y")), (1, 0));
     let place = limits.of(&x).unwrap().admit(Origin::Caller, 0).unwrap();
     assert!(limits.of(&x).unwrap().admit(Origin::Caller, 0).is_err());
-    limits.set_tenants([(&x, "b")]);
+    limits.set_tenants([(x.clone(), "b".to_owned())]);
     limits.of(&x).unwrap().admit(Origin::Caller, 0).unwrap();
     drop(place);
-    limits.set_tenants([(&x, "nobody")]);
+    limits.set_tenants([(x, "nobody".to_owned())]);
     assert_eq!(tenants(&limits, "x"), 0);
 }
 
@@ -51,20 +51,23 @@ fn only_models_that_there_are_are_told_of_and_names_that_come_to_nothing_are_for
     let limits = limits(text, TenantsBy::Patterns);
     for number in 0..100 {
         // What comes to nothing is not counted.
-        drop(limits.begin_upload(&name(&format!("x-{number}"))).unwrap());
+        drop(limits.begin_upload(&name(&format!("x-{number}")), None).unwrap());
     }
     assert!(limits.all().len() < 4, "{}", limits.all().len());
     let x = name("x");
-    limits.begin_upload(&x).unwrap().done();
-    let begun = limits.begin_upload(&x).unwrap();
-    let refused = limits.begin_upload(&x).err().unwrap();
+    limits.begin_upload(&x, None).unwrap().done();
+    let begun = limits.begin_upload(&x, None).unwrap();
+    let refused = limits.begin_upload(&x, None).err().unwrap();
     assert_eq!(refused.message(), "model 'x' is at its limit of 2 uploads an hour; try again later");
     drop(begun);
-    limits.begin_upload(&x).unwrap().done();
+    limits.begin_upload(&x, None).unwrap().done();
     // Both are remembered, also where there is no model `x` in between.
     limits.of(&name("y"));
-    assert!(limits.begin_upload(&x).is_err());
-    let read: Vec<_> =
-        limits.read([x].iter()).into_iter().map(|one| (one.name, one.used.round(), one.refused)).collect();
+    assert!(limits.begin_upload(&x, None).is_err());
+    let read: Vec<_> = limits
+        .read(limits.of(&x).into_iter())
+        .into_iter()
+        .map(|one| (one.name, one.used.round(), one.refused))
+        .collect();
     assert_eq!(read, [("x".to_owned(), 2.0, 2), ("a".to_owned(), 2.0, 0)]);
 }

@@ -1,9 +1,9 @@
 //! What each model and each tenant may use: `limits.yaml`, and who is counted where.
 //!
 //! Contract: a model is counted by its name, with all of its versions, and beside it, where it belongs to one, its tenant with all
-//! models of that tenant. A call is admitted in one place ([`Inference`](crate::Inference), before its body is decoded), a load in
-//! another (`repository/load.rs`), a package in a third (`stored`). What is refused is refused at once, with `RESOURCE_EXHAUSTED`: nobody
-//! waits, so that calls that lead to others cannot wait for each other. Cost: without limits a look at an option; with them some
+//! models of that tenant. Of a call, a load and a package each is admitted in one place of a process, which asks here
+//! ([`Limited::admit`], [`Limited::hold`], [`Limits::begin_store`]). What is refused is refused at once, with `RESOURCE_EXHAUSTED`:
+//! nobody waits, so that calls that lead to others cannot wait for each other. Cost: without limits a look at an option; with them some
 //! atomics a call. Left out on purpose: what one call may take (`[limits]` of `model.toml`), what all models may take together
 //! (`--max-in-flight`, `--memory-budget`), and other servers of the same models: each counts by itself.
 
@@ -11,10 +11,11 @@ mod account;
 mod bucket;
 mod config;
 mod member;
-mod meter;
+mod metrics;
 mod stored;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,8 @@ use vespid_types::ModelName;
 use account::Account;
 pub use account::{Limit, LimitReading, Scope};
 pub use config::{LimitsConfig, LimitsError, TenantsBy};
-pub(crate) use member::{HeldMemory, Limited, Origin, Place};
-pub(crate) use meter::{Metered, metered};
+pub use member::{HeldMemory, Limited, Origin, Place};
+pub use metrics::Metrics;
 pub use stored::{Coming, Upload};
 
 /// The limits of a server; none by default. Clones share everything.
@@ -40,19 +41,22 @@ struct Inner {
     sizes: stored::Sizes,
 }
 
+/// What is said of the tenants of models.
+type Labels = HashMap<ModelName, String>;
+
 /// Models that are counted.
 #[derive(Default)]
 struct Members {
     by_name: BTreeMap<ModelName, Arc<Limited>>,
-    /// What is said of the tenants of models.
-    labels: HashMap<ModelName, String>,
+    labels: Labels,
 }
 
 /// What the times of buckets are told from.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Now, in nanoseconds.
-pub(crate) fn now() -> u64 {
+/// Now, in nanoseconds from some beginning.
+#[must_use]
+pub fn now() -> u64 {
     nanos(EPOCH.elapsed())
 }
 
@@ -64,6 +68,9 @@ impl Limits {
     /// Those of a file.
     #[must_use]
     pub fn new(config: LimitsConfig) -> Self {
+        if !config.any(|quotas| *quotas != config::Quotas::default()) {
+            return Self::default();
+        }
         let tenant = |rule: &config::TenantRule| {
             (rule.name.clone(), Account::new(Scope::Tenant, &rule.name, rule.quotas))
         };
@@ -79,20 +86,39 @@ impl Limits {
 
     /// Says of models which tenants they belong to, where that is [not said by patterns](TenantsBy::Labels); the others belong to
     /// none. It takes effect at once.
-    pub fn set_tenants<'a>(&self, tenants: impl IntoIterator<Item = (&'a ModelName, &'a str)>) {
+    pub fn set_tenants(&self, tenants: impl IntoIterator<Item = (ModelName, String)>) {
         let Some(inner) = self.0.as_ref().filter(|inner| inner.config.by == TenantsBy::Labels) else {
             return;
         };
+        let labels = tenants.into_iter().collect();
+        self.change_labels(inner, |before| std::mem::replace(before, labels) != *before);
+    }
+
+    /// As [`Limits::set_tenants`], of one model, until that is called again: who has just made it does not wait to be told.
+    pub fn set_tenant(&self, name: &ModelName, tenant: &str) {
+        let Some(inner) = self.0.as_ref().filter(|inner| inner.config.by == TenantsBy::Labels) else {
+            return;
+        };
+        self.change_labels(inner, |labels| {
+            labels.insert(name.clone(), tenant.to_owned()).as_deref() != Some(tenant)
+        });
+    }
+
+    /// `change` says whether it has changed anything.
+    fn change_labels(&self, inner: &Inner, change: impl FnOnce(&mut Labels) -> bool) {
         let mut members = inner.members();
-        members.labels =
-            tenants.into_iter().map(|(name, tenant)| (name.clone(), tenant.to_owned())).collect();
+        if !change(&mut members.labels) {
+            return;
+        }
         for (name, limited) in &members.by_name {
             limited.set_tenant(inner.tenant(&members, name));
         }
+        drop(members);
+        self.stored_is_another_s();
     }
 
     /// The limits of a model; none where there are none.
-    pub(crate) fn of(&self, name: &ModelName) -> Option<Arc<Limited>> {
+    pub fn of(&self, name: &ModelName) -> Option<Arc<Limited>> {
         let inner = self.0.as_ref()?;
         let mut members = inner.members();
         if let Some(limited) = members.by_name.get(name) {
@@ -114,11 +140,10 @@ impl Limits {
     }
 
     /// Every limit, of these models and of all tenants.
-    pub(crate) fn read<'a>(&self, models: impl Iterator<Item = &'a ModelName>) -> Vec<LimitReading> {
+    pub fn read(&self, models: impl Iterator<Item = Arc<Limited>>) -> Vec<LimitReading> {
         let Some(inner) = &self.0 else { return Vec::new() };
         let now = now();
-        let models = models.filter_map(|name| self.of(name)).map(|limited| Arc::clone(limited.own()));
-        let accounts = models.chain(inner.tenants.values().cloned());
+        let accounts = models.map(|limited| Arc::clone(limited.own())).chain(inner.tenants.values().cloned());
         accounts.flat_map(|account| account.read(now).collect::<Vec<_>>()).collect()
     }
 
@@ -128,6 +153,12 @@ impl Limits {
         let members = inner.members();
         let models = members.by_name.values().map(|limited| Arc::clone(limited.own()));
         models.chain(inner.tenants.values().cloned()).collect()
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Limits").field(&self.0.as_ref().map(|inner| &inner.config)).finish()
     }
 }
 

@@ -40,7 +40,7 @@ impl<F: Future> Future for Metered<'_, F> {
         let before = WITHIN.replace(0);
         let began = Instant::now();
         let poll = this.work.poll(context);
-        let whole = super::nanos(began.elapsed());
+        let whole = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         spent.fetch_add(whole.saturating_sub(WITHIN.get()), Relaxed);
         WITHIN.set(before.saturating_add(whole));
         poll
