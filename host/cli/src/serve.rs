@@ -28,9 +28,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use vespid_auth::Access;
 use vespid_engine::{Engine, EngineOptions};
 use vespid_ingress::Api;
 use vespid_limits::{Limit, Limits, LimitsConfig, TenantsBy};
+use vespid_nn::Backends;
 use vespid_package::oci::PlacePattern;
 use vespid_package::{Permissions, SharedCache, Store, StoreLocation, StoreOptions};
 use vespid_serving::{Control, Predictor, PredictorOptions, Repository, RepositoryOptions, Sources};
@@ -279,19 +281,9 @@ async fn build(
         max_instances: args.max_instances,
     })
     .context("a smaller --max-instances needs less address space")?;
-    let backends = args.onnxruntime.backends()?;
-    match backends.onnxruntime() {
-        Some(library) => {
-            tracing::info!(version = library.version(), library = %library.library().display(), "ONNX Runtime is loaded");
-        }
-        None => tracing::info!("ONNX Runtime is not loaded: the embedded backend runs the graphs"),
-    }
-    let backends = args.openvino.join(backends)?;
+    let backends = backends(args)?;
     let predictor = Predictor::new(PredictorOptions { max_in_flight: args.max_in_flight as usize });
-    let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
-    if let Some(access) = access.clone() {
-        telemetry.register(Box::new(vespid_auth::Metrics::new(access, "vespid_access")?))?;
-    }
+    let telemetry = telemetry(args, log, &predictor, access.as_ref())?;
     let options = RepositoryOptions {
         engine,
         backends,
@@ -325,6 +317,17 @@ async fn build(
         stopping,
     };
     Ok((api, pod))
+}
+
+fn backends(args: &ServeArgs) -> anyhow::Result<Backends> {
+    let backends = args.onnxruntime.backends()?;
+    match backends.onnxruntime() {
+        Some(library) => {
+            tracing::info!(version = library.version(), library = %library.library().display(), "ONNX Runtime is loaded");
+        }
+        None => tracing::info!("ONNX Runtime is not loaded: the embedded backend runs the graphs"),
+    }
+    args.openvino.join(backends)
 }
 
 /// Those at which somebody may change something.
@@ -365,6 +368,19 @@ pub(crate) async fn open_store(
     };
     let options = StoreOptions { location: location.clone(), cache };
     Store::open(options).await.with_context(|| format!("--store {location}"))
+}
+
+fn telemetry(
+    args: &ServeArgs,
+    log: Log,
+    predictor: &Predictor,
+    access: Option<&Access>,
+) -> anyhow::Result<Telemetry> {
+    let telemetry = Telemetry::new(predictor.clone(), telemetry_options(args, log))?;
+    if let Some(access) = access {
+        telemetry.register(Box::new(vespid_auth::Metrics::new(access.clone(), "vespid_access")?))?;
+    }
+    Ok(telemetry)
 }
 
 fn telemetry_options(args: &ServeArgs, log: Log) -> TelemetryOptions {
