@@ -2,8 +2,8 @@
 //!
 //! Contract: every request but a probe passes [`Shared::admit`] when the gateway knows what it is about, and before a model is looked
 //! up or a pod or the store hears of it, so that who may not learns nothing of whether there is a model. A gRPC stream names one model
-//! (`grpc`), and what was admitted holds for all of its messages, for as long as the caller's token or key is good. Lists show what the caller may read of. A model's tenant is the
-//! label [`names::TENANT_LABEL`] of its `Model`; one that is not there yet is to be of its uploader's. Each denial and each change of
+//! (`grpc`), and what was admitted holds for all of its messages, for as long as the caller's token or key is good. Lists show what the
+//! caller may read of. A model's tenant is the label [`names::TENANT_LABEL`] of its `Model`; one that is not there yet is to be of its uploader's. Each denial and each change of
 //! a model is a line of the audit, also where the client has left. Credentials end here: a pod does not see them. Without a
 //! configuration everybody may do everything, which the command line has to ask for. Cost: what `vespid_auth` says.
 

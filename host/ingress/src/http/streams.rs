@@ -48,7 +48,9 @@ fn find(api: &Api, rights: &Rights, name: &str) -> Result<Status, Failure> {
         Some(index) => Ok(seen.swap_remove(index)),
         None => {
             let names: Vec<_> = seen.iter().map(|status| format!("'{}'", status.name)).collect();
-            let message = format!("there is no stream of that name here; there are {}", names.join(", "));
+            let others =
+                if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) };
+            let message = format!("there is no stream of that name here{others}");
             Err(Error::new(ErrorCode::NotFound, message).into())
         }
     }

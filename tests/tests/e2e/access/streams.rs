@@ -58,6 +58,7 @@ fn streams_are_seen_and_paused_by_who_may() {
     });
     assert_eq!(hidden[0], hidden[1]);
     assert_eq!(hidden[0].0, 404);
+    assert!(hidden[0].1.contains("no stream of that name here\""), "{}", hidden[0].1);
 
     assert_eq!(ask("POST", "/v2/streams/flowers/pause", admin).json()["paused"], true);
     wait::until("it is paused", || {
