@@ -8,6 +8,7 @@ use bytes::Bytes;
 use vespid_types::{BackendName, Device, Encoding, NamedTensor, Provider, Signature};
 
 use crate::growth::Growth;
+use crate::interrupt::Interrupt;
 use crate::{LaneOptions, NnError};
 
 /// A graph to be loaded.
@@ -107,9 +108,11 @@ pub enum Batching {
 pub trait Session: Send {
     /// Runs the graph. `inputs` fit the signature and stand in its order, and so do the outputs.
     ///
+    /// A library that can end a run takes the way to do so to `interrupt`.
+    ///
     /// # Errors
     /// What went wrong, where it can be told from a defect.
-    fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError>;
+    fn run(&mut self, inputs: &[NamedTensor], interrupt: &Interrupt) -> Result<Vec<NamedTensor>, NnError>;
 
     /// Runs the lane's `worker` to its end with `self`, on whatever thread the library likes to be called from.
     fn serve(self: Box<Self>, worker: Worker);

@@ -3,7 +3,7 @@
 //! Contract: at most `queue_limit` calls of a priority class wait; one more is refused at once. Calls that differ in their
 //! rows alone are run as one batch, and each gets its own rows back. A batch never waits for more calls, unless
 //! `max_delay` says so: it is what came while the backend was busy. A call whose caller left, or whose deadline has passed,
-//! is dropped before it runs. A batch that fails is halved and run again, so that a bad row fails alone; a panic of the
+//! is dropped before it runs; a run whose callers have all left is ended where the backend can (`interrupt`). A batch that fails is halved and run again, so that a bad row fails alone; a panic of the
 //! backend is such a failure. The lane ends when its last handle is dropped. Each call's timeline is told where it is, and
 //! each run that succeeds is counted once for each handle that had calls in it, whatever becomes of these. Cost: one hop to a thread and one back; a call
 //! that runs alone is not copied, one in a batch has its inputs copied once.
@@ -20,6 +20,7 @@ use vespid_types::{Deadline, NamedTensor, Priority, Signature, Stage, Timeline};
 use crate::backend::{Batching, Session, panic_message};
 use crate::batch;
 use crate::growth::Growth;
+use crate::interrupt::Interrupt;
 use crate::queue::{Entry, Policy, PushError, Queue};
 use crate::runs::{RunTimes, Runs};
 use crate::{LoadedSessions, NnError};
@@ -290,7 +291,7 @@ fn work(session: &mut dyn Session, shared: &Shared) {
 fn run(session: &mut dyn Session, shared: &Shared, calls: Vec<Call>) {
     let mut calls: Vec<Call> = calls.into_iter().filter_map(still_due).collect();
     if let [_, _, ..] = &calls[..] {
-        match run_joined(session, shared, &calls) {
+        match run_joined(session, shared, &mut calls) {
             Ok(Some(parts)) => return reply_all(calls, parts),
             Ok(None) => {
                 tracing::warn!(
@@ -329,10 +330,10 @@ fn still_due(call: Call) -> Option<Call> {
 }
 
 fn run_alone(session: &mut dyn Session, shared: &Shared, call: Call) {
-    let Call { inputs, rows, timeline, runs, reply, .. } = call;
+    let Call { inputs, rows, timeline, runs, mut reply, .. } = call;
     let began = Instant::now();
     timeline.compute_at(&shared.graph, rows, shared.cpus(1, 1), began);
-    let answer = run_caught(session, &inputs);
+    let answer = run_caught(session, &inputs, &Interrupt::of([&mut reply].into_iter()));
     let ended = Instant::now();
     timeline.enter_at(Stage::Between, ended);
     if answer.is_ok() {
@@ -345,7 +346,7 @@ fn run_alone(session: &mut dyn Session, shared: &Shared, call: Call) {
 fn run_joined(
     session: &mut dyn Session,
     shared: &Shared,
-    calls: &[Call],
+    calls: &mut [Call],
 ) -> Result<Option<Vec<Vec<NamedTensor>>>, NnError> {
     let joining = Instant::now();
     enter(calls, Stage::Input, joining);
@@ -354,10 +355,11 @@ fn run_joined(
     let rows: Vec<u64> = calls.iter().map(|call| call.rows).collect();
     let total = rows.iter().sum();
     let running = Instant::now();
-    for call in calls {
+    for call in &*calls {
         call.timeline.compute_at(&shared.graph, total, shared.cpus(call.rows, total), running);
     }
-    let outputs = run_caught(session, &inputs)?;
+    let interrupt = Interrupt::of(calls.iter_mut().map(|call| &mut call.reply));
+    let outputs = run_caught(session, &inputs, &interrupt)?;
     let splitting = Instant::now();
     enter(calls, Stage::Output, splitting);
     let parts = batch::split(outputs, &rows);
@@ -389,9 +391,13 @@ fn reply_all(calls: Vec<Call>, parts: Vec<Vec<NamedTensor>>) {
     }
 }
 
-fn run_caught(session: &mut dyn Session, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
+fn run_caught(
+    session: &mut dyn Session,
+    inputs: &[NamedTensor],
+    interrupt: &Interrupt,
+) -> Result<Vec<NamedTensor>, NnError> {
     // Sound to go on after a panic: the backends keep no state of a run in the session.
-    catch_unwind(AssertUnwindSafe(|| session.run(inputs)))
+    catch_unwind(AssertUnwindSafe(|| session.run(inputs, interrupt)))
         .unwrap_or_else(|panic| Err(NnError::Panicked { message: panic_message(&*panic) }))
 }
 

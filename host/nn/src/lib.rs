@@ -12,6 +12,7 @@ mod batch;
 pub mod embedded;
 mod error;
 mod growth;
+mod interrupt;
 mod lane;
 mod onnx;
 pub mod onnxruntime;
@@ -30,6 +31,7 @@ pub use backend::{Backend, Batching, GraphSource, LoadedSessions, Session, Worke
 pub use backends::Backends;
 pub use error::NnError;
 pub use growth::Growth;
+pub use interrupt::Interrupt;
 pub use lane::{DEFAULT_MAX_ROWS, LaneHandle, LaneOptions, LaneUsage};
 pub use runs::RunTimes;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Attack, Outcome, slug};
 use crate::archive::Archive;
 use crate::oip::request;
-use crate::onnx::{self, FLOAT, INT64};
+use crate::onnx::{self, BOOL, FLOAT, INT64};
 
 const BACKENDS: [&str; 2] = ["embedded", "onnxruntime"];
 
@@ -150,8 +150,33 @@ fn folded() -> Vec<(&'static str, Vec<u8>)> {
     vec![("a constant of 2^40 elements", graph(&[onnx::node("ConstantOfShape", &["shape"], &["bomb"], &[])]))]
 }
 
+/// A model that goes on for as long as `go` says, which is for ever where it is true. ONNX Runtime runs it, for it can be told to
+/// stop: rten cannot, see SECURITY.md.
+#[must_use]
+pub fn endless() -> Attack {
+    let scalar = |name: &str, datatype| onnx::input(name, datatype, &[]);
+    let body = [
+        scalar("i", INT64),
+        scalar("c", BOOL),
+        onnx::input("n", INT64, &[Some(1)]),
+        onnx::node("Identity", &["c"], &["again"], &[]),
+        onnx::node("Add", &["n", "n"], &["more"], &[]),
+        onnx::output("again", BOOL, &[]),
+        onnx::output("more", INT64, &[Some(1)]),
+    ];
+    let graph = onnx::model(&[
+        scalar("go", BOOL),
+        onnx::output("Y", INT64, &[Some(1)]),
+        onnx::integers("zero", &[0]),
+        onnx::node("Loop", &["", "go", "zero"], &["Y"], &[onnx::branch("body", &body)]),
+    ]);
+    let file = move || package("endless-graph", "onnxruntime", &graph).manifest("60s", "500ms");
+    let go = request("go", "BOOL", &[], [true]);
+    Attack::call("onnxruntime: a graph without end", "endless-graph", file, go, (504, "deadline"))
+}
+
 pub(super) fn attacks() -> Vec<Attack> {
-    let mut attacks = Vec::new();
+    let mut attacks = vec![endless()];
     for (which, backend) in BACKENDS.into_iter().enumerate() {
         for (what, graph, outcomes) in refused() {
             let (name, model) = (format!("{backend}: {what}"), slug(&format!("{backend} {what}")));

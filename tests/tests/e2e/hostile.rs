@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vespid_tests::attacks::calls::{self, MEMORY};
-use vespid_tests::attacks::{Attack, GROUPS, places};
+use vespid_tests::attacks::{Attack, GROUPS, graphs, places};
 use vespid_tests::neighbour::{self, asked_during};
 use vespid_tests::oip::{assert_setosa, flower, kind, output, request};
 use vespid_tests::server::{Home, Server};
@@ -139,6 +139,20 @@ fn what_is_planted_in_the_code_cache_is_made_anew() {
 #[test]
 fn graphs_that_mean_harm_are_refused_or_fail_alone() {
     hold_group("graphs", 1);
+}
+
+/// Its lane, and the processor, are there for the next call.
+#[test]
+fn a_graph_without_end_ends_with_its_caller() {
+    let server = Server::configured(&["--onnxruntime", &built::onnxruntime()], &[]);
+    let attack = graphs::endless();
+    attack.prepare(&server);
+    for _ in 0..2 {
+        assert_eq!(attack.fault(&attack.strike(&server)), None);
+        let answer = server.infer(&attack.model, &request("go", "BOOL", &[], [false]));
+        assert_eq!(output(&answer, "Y")["data"], json!([0]));
+    }
+    server.stop();
 }
 
 /// A server with these models, of which `loop` alone keeps its time limit of 500 ms: what the others come to must not

@@ -17,7 +17,7 @@ use rten::{LoadError, LoadErrorKind, Model, ModelOptions, NodeId, RunOptions, Th
 use vespid_types::{BackendName, Device, NamedTensor, Signature, TensorSpec};
 
 use crate::backend::{Backend, Footprint, GraphSource, LoadedSessions, Session, Worker};
-use crate::{NnError, onnx};
+use crate::{Interrupt, NnError, onnx};
 
 const NAME: BackendName = BackendName::Embedded;
 
@@ -135,7 +135,7 @@ struct EmbeddedSession {
 }
 
 impl Session for EmbeddedSession {
-    fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
+    fn run(&mut self, inputs: &[NamedTensor], _: &Interrupt) -> Result<Vec<NamedTensor>, NnError> {
         let LoadedGraph { model, signature, inputs: nodes, outputs } = &*self.graph;
         let values = inputs
             .iter()

@@ -16,7 +16,7 @@ struct Gate {
 const POISON: i32 = -1;
 
 impl Session for Gate {
-    fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
+    fn run(&mut self, inputs: &[NamedTensor], _: &Interrupt) -> Result<Vec<NamedTensor>, NnError> {
         let tensor = &inputs[0].tensor;
         self.runs.lock().unwrap().push(tensor.shape()[0]);
         if let Err(message) = self.open.recv().unwrap() {

@@ -1,12 +1,14 @@
 //! One session of ONNX Runtime, and a run of it. Inputs are not bound to it: `ort` copies borrowed ones that lie on the
 //! session's own device first, and waits for itself for ever while it does.
 
-use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
+use std::sync::Arc;
+
+use ort::session::{RunOptions, Session as OrtSession, SessionInputValue, SessionOutputs};
 use vespid_types::{NamedTensor, Signature};
 
 use super::convert;
-use crate::NnError;
 use crate::backend::{Session, Worker};
+use crate::{Interrupt, NnError};
 
 pub(super) struct OnnxSession {
     session: OrtSession,
@@ -16,13 +18,6 @@ pub(super) struct OnnxSession {
 impl OnnxSession {
     pub(super) fn new(session: OrtSession, signature: Signature) -> Self {
         Self { session, signature }
-    }
-
-    fn run_plain(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
-        let values =
-            inputs.iter().map(convert::to_value).collect::<Result<Vec<SessionInputValue<'_>>, _>>()?;
-        let outputs = self.session.run(&values[..]).map_err(|error| run_error(&error))?;
-        take(&self.signature, outputs)
     }
 }
 
@@ -43,8 +38,20 @@ fn run_error(error: &ort::Error) -> NnError {
 }
 
 impl Session for OnnxSession {
-    fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
-        self.run_plain(inputs)
+    fn run(&mut self, inputs: &[NamedTensor], interrupt: &Interrupt) -> Result<Vec<NamedTensor>, NnError> {
+        let values =
+            inputs.iter().map(convert::to_value).collect::<Result<Vec<SessionInputValue<'_>>, _>>()?;
+        // Of this run alone: what comes late ends no other.
+        let options = Arc::new(RunOptions::new().map_err(|error| run_error(&error))?);
+        let ended = Arc::clone(&options);
+        interrupt.on_abandoned(move || {
+            if let Err(error) = ended.terminate() {
+                tracing::warn!("a run that nobody waits for goes on: {}", error.message());
+            }
+        });
+        let outputs =
+            self.session.run_with_options(&values[..], &*options).map_err(|error| run_error(&error))?;
+        take(&self.signature, outputs)
     }
 
     fn serve(mut self: Box<Self>, worker: Worker) {

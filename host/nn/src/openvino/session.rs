@@ -5,8 +5,8 @@ use wasmtime_wasi_nn::ExecutionContext;
 use wasmtime_wasi_nn::backend::{BackendError, Id};
 
 use super::{convert, error_text};
-use crate::NnError;
 use crate::backend::{Session, Worker};
+use crate::{Interrupt, NnError};
 
 /// How the backend is told which input or output is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl WasiNnSession {
 }
 
 impl Session for WasiNnSession {
-    fn run(&mut self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
+    fn run(&mut self, inputs: &[NamedTensor], _: &Interrupt) -> Result<Vec<NamedTensor>, NnError> {
         for (input, port) in inputs.iter().zip(&self.ports.inputs) {
             let tensor = convert::to_wasi_nn(input)?;
             self.context.set_input(port.id(), &tensor).map_err(|error| run_error(&error))?;
