@@ -2,12 +2,15 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use axum::http::{Request as HttpRequest, Response as HttpResponse};
+use axum::body::Body;
+use axum::http::{Request as HttpRequest, Response as HttpResponse, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use vespid_auth::{Access, AccessConfig, ApiKey};
 use vespid_package::StoreOptions;
+use vespid_resources::names;
 
 use super::*;
 use crate::gateway::Options;
