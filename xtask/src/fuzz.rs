@@ -1,8 +1,11 @@
 //! Fuzzing: libFuzzer over the targets of `tests/fuzz`, on the stable compiler and without a sanitizer.
 
-use std::fs;
+use std::fs::{self, File};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,9 +17,12 @@ use crate::{scratch, ui};
 const CRATE: &str = "tests/fuzz";
 
 /// Seconds that a target may take for one input.
-const SLOW: u32 = 10;
+const SLOW: usize = 10;
 /// MiB of memory that a target may take.
 const MEMORY: u32 = 2048;
+/// Where inputs that fail are kept, and what the targets say.
+const FINDINGS: &str = "findings";
+const LOGS: &str = "logs";
 /// Bytes of an input.
 const LONGEST: u32 = 16 << 10;
 
@@ -29,8 +35,8 @@ pub(crate) fn time(text: &str) -> Result<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs).context("that is too long")
 }
 
-/// Runs the targets one after another. All of them run, whatever is found; what is found fails the chore in the end.
-pub(crate) fn run(cx: &Context, targets: &[String], time: Duration) -> Result<()> {
+/// Runs the targets, so many at a time. All of them run, whatever is found; what is found fails the chore in the end.
+pub(crate) fn run(cx: &Context, targets: &[String], time: Duration, jobs: NonZero<usize>) -> Result<()> {
     {
         let _lock = setup::lock(cx)?;
         tool::FUZZ.ensure(cx)?;
@@ -41,20 +47,48 @@ pub(crate) fn run(cx: &Context, targets: &[String], time: Duration) -> Result<()
     }
     // What it builds is built anew for the fuzzer, and is no use to anything else.
     let folder = cx.target().join("fuzz");
-    let findings = folder.join("findings");
-    scratch::create(&findings)?;
+    for part in [FINDINGS, LOGS] {
+        scratch::create(&folder.join(part))?;
+    }
     ui::step_inherited("fuzz targets", command(cx, "build", &folder))?;
-    let mut failed = Vec::new();
-    for target in if targets.is_empty() { &known[..] } else { targets } {
-        let work = folder.join("corpus").join(target);
-        scratch::create(&work)?;
-        if ui::step_inherited(target, fuzzer(cx, target, &folder, &work, &findings, time)).is_err() {
-            failed.push(target.as_str());
+    let targets = if targets.is_empty() { &known[..] } else { targets };
+    let waiting = Mutex::new(targets.iter());
+    let next = || waiting.lock().ok()?.next();
+    let work = || {
+        let mut failed = Vec::new();
+        while let Some(target) = next() {
+            if let Err(error) = run_one(cx, target, &folder, time, jobs) {
+                ui::say(&format!("✗ {target}: {error:#}"));
+                failed.push(target.as_str());
+            }
         }
-    }
+        failed
+    };
+    let failed: Vec<&str> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs.get()).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
     if !failed.is_empty() {
-        bail!("{} failed: the inputs are in {}", failed.join(", "), findings.display());
+        bail!("{} failed: the inputs are in {}", failed.join(", "), folder.join(FINDINGS).display());
     }
+    Ok(())
+}
+
+/// Runs one target, which writes to a file: it says more than anybody reads, and others may run meanwhile.
+fn run_one(cx: &Context, target: &str, folder: &Path, time: Duration, jobs: NonZero<usize>) -> Result<()> {
+    let work = folder.join("corpus").join(target);
+    scratch::create(&work)?;
+    let log = folder.join(LOGS).join(format!("{target}.log"));
+    let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+    let errors = file.try_clone().context("a file cannot be opened twice")?;
+    ui::say(&format!("  {target} runs: see {}", log.display()));
+    let status = fuzzer(cx, target, folder, &work, time, jobs).stdout(file).stderr(errors).status()?;
+    if !status.success() {
+        bail!("{status}: see {}", log.display());
+    }
+    let said = fs::read_to_string(&log).with_context(|| format!("{} cannot be read", log.display()))?;
+    let executions = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    ui::say(&format!("✓ {target}: {} executions", executions.context("it does not say what it did")?.trim()));
     Ok(())
 }
 
@@ -88,15 +122,17 @@ fn fuzzer(
     target: &str,
     folder: &Path,
     work: &Path,
-    findings: &Path,
     time: Duration,
+    jobs: NonZero<usize>,
 ) -> Command {
     let mut command = command(cx, "run", folder);
     // What is new goes into the first folder.
     command.arg(target).arg(work).arg(cx.root().join(CRATE).join("corpus").join(target)).arg("--");
     command.arg(format!("-max_total_time={}", time.as_secs()));
-    command.arg(format!("-artifact_prefix={}/{target}-", findings.display()));
-    command.arg(format!("-timeout={SLOW}")).arg(format!("-rss_limit_mb={MEMORY}"));
+    command.arg(format!("-artifact_prefix={}/{target}-", folder.join(FINDINGS).display()));
+    // By the clock, of which each has less where they share processors.
+    let sharing = jobs.get().div_ceil(thread::available_parallelism().map_or(1, NonZero::get));
+    command.arg(format!("-timeout={}", SLOW * sharing)).arg(format!("-rss_limit_mb={MEMORY}"));
     command.arg(format!("-max_len={LONGEST}")).arg("-print_final_stats=1");
     let words = cx.root().join(CRATE).join("dict").join(target);
     if words.is_file() {

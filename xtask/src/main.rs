@@ -17,6 +17,7 @@ mod test;
 mod ui;
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -96,6 +97,9 @@ enum Task {
         /// How long each runs.
         #[arg(long, default_value = "1m", value_parser = fuzz::time)]
         time: Duration,
+        /// How many run at a time.
+        #[arg(long, default_value = "1")]
+        jobs: NonZero<usize>,
     },
     /// Run ONNX's own tests of its operators on each backend, and write docs/operators.md.
     Operators,
@@ -147,7 +151,7 @@ fn run(task: Task) -> Result<()> {
             (_, Some(_)) => bail!("--bundle is for `gpu` alone"),
             (Bench::Gpu, None) => bail!("`gpu` runs on another machine: --bundle DIR puts it together"),
         },
-        Task::Fuzz { targets, time } => fuzz::run(&cx, &targets, time),
+        Task::Fuzz { targets, time, jobs } => fuzz::run(&cx, &targets, time, jobs),
         Task::Operators => operators::run(&cx),
         Task::Test { nextest } => test::run(&cx, &nextest),
         Task::Audit => audit::run(&cx),
