@@ -2,8 +2,9 @@
 
 use sqlparser::ast::{BinaryOperator, DataType as SqlType, Expr, InTarget, UnaryOperator, Value};
 use sqlparser::dialect::GenericDialect;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::Condition;
 use super::compare::{Comparison, Like, Literal, Operand, Operator};
@@ -33,6 +34,7 @@ pub(super) fn condition(text: &str) -> Result<Condition, String> {
             "it has {words} words and operators; at most {MAX_WORDS} are read: use IN for many values"
         ));
     }
+    refuse_what_nests(&tokens)?;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let expr = parser.parse_expr().map_err(|error| error.to_string())?;
     let rest = parser.peek_token();
@@ -41,6 +43,37 @@ pub(super) fn condition(text: &str) -> Result<Condition, String> {
     }
     convert(&expr, 0)
 }
+
+/// Refuses the words of SQL that nest and that a filter has not, before the parser reads them: what is in the parentheses of a
+/// function it reads twice, which is 2^n times where they are n deep.
+fn refuse_what_nests(tokens: &[TokenWithSpan]) -> Result<(), String> {
+    let tokens = tokens.iter().map(|token| &token.token);
+    let mut words = tokens.filter(|token| !matches!(token, Token::Whitespace(_))).peekable();
+    let mut before: Option<&Token> = None;
+    while let Some(token) = words.next() {
+        match (token, before, words.peek()) {
+            (Token::LParen, _, Some(Token::Word(word)))
+                if matches!(word.keyword, Keyword::SELECT | Keyword::WITH) =>
+            {
+                return Err(not_supported("a subquery"));
+            }
+            // `TIMESTAMP(3) '...'`
+            (Token::LParen, Some(Token::Word(word)), Some(Token::Number(..)))
+                if word.keyword == Keyword::TIMESTAMP => {}
+            (Token::LParen, Some(Token::Word(word)), _) if !PRECEDES.contains(&word.keyword) => {
+                return Err(not_supported(&format!("the function {word}")));
+            }
+            (Token::LBracket | Token::LBrace, _, _) => return Err(not_supported(&format!("'{token}'"))),
+            _ => {}
+        }
+        before = Some(token);
+    }
+    Ok(())
+}
+
+/// Words after which a condition or a list may stand in parentheses.
+const PRECEDES: [Keyword; 7] =
+    [Keyword::AND, Keyword::OR, Keyword::NOT, Keyword::IN, Keyword::BETWEEN, Keyword::LIKE, Keyword::ILIKE];
 
 fn convert(expr: &Expr, depth: usize) -> Result<Condition, String> {
     if depth > MAX_DEPTH {
@@ -212,6 +245,10 @@ fn unsupported(expr: &Expr) -> String {
         Expr::Interval(_) => "INTERVAL".to_owned(),
         _ => "this kind of expression".to_owned(),
     };
+    not_supported(&what)
+}
+
+fn not_supported(what: &str) -> String {
     format!(
         "{what} is not supported: there are comparisons of columns with literals, AND, OR, NOT, IS NULL, IN, BETWEEN and LIKE"
     )

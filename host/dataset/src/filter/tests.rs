@@ -112,6 +112,7 @@ fn conditions_choose_rows() {
         ("day > '1970-01-02'", &[2, 3]),
         ("day < TIMESTAMP '1970-01-02 10:00:00'", &[0, 1]),
         ("at >= TIMESTAMP '1970-01-01 00:00:00.000001'", &[1, 2]),
+        ("at >= TIMESTAMP(6) '1970-01-01 00:00:00.000001'", &[1, 2]),
         ("at = '1970-01-02T00:00:00'", &[2]),
         ("\"two words\" = 1.5", &[0]),
         ("\"two words\" > 2.499", &[1]),
@@ -125,6 +126,8 @@ fn conditions_choose_rows() {
 #[test]
 fn what_cannot_be_is_named() {
     let deep = format!("{}n = 1{}", "(".repeat(5_000), ")".repeat(5_000));
+    // The parser would read each argument twice.
+    let nested = format!("{}1{}", "EB.NE (W := ".repeat(200), ")".repeat(200));
     let chain = format!("n = 1{}", " = 1".repeat(10_000));
     let nots = format!("{} ok", "NOT ".repeat(1_500));
     let long = format!("s = '{}'", "x".repeat(70_000));
@@ -135,7 +138,10 @@ fn what_cannot_be_is_named() {
         ("n = 1; DROP TABLE x", "is not expected"),
         ("upper(s) = 'A'", "function upper"),
         ("n + 1 = 2", "operator +"),
-        ("n IN (SELECT 1)", "IN with anything but a list"),
+        ("n IN (SELECT 1)", "a subquery"),
+        ("n = ALL (1)", "ALL"),
+        ("n = [1]", "'['"),
+        (&nested, "function NE"),
         ("CASE WHEN ok THEN 1 END = 1", "CASE"),
         ("CAST(n AS TEXT) = '1'", "CAST"),
         ("s LIKE m", "has to be text"),
