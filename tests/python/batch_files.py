@@ -1,6 +1,7 @@
 """Files of flowers for the tests of jobs, written and read by pyarrow.
 
-    batch_files.py write FORMAT FILE ROWS [FIRST] [GROUP]   rows in groups of GROUP, with ids from FIRST
+    batch_files.py write FORMAT FILE ROWS [FIRST] [GROUP]   rows in groups of GROUP, with ids from FIRST;
+                                                            `categories` is Parquet with a dictionary of the places
     batch_files.py texts FILE TEXT...                       Parquet with a column of bytes, `text`, \\xff among them as it is in bytes
     batch_files.py read FOLDER                              the rows of a job's output, as a line of JSON each, by id
 """
@@ -31,6 +32,10 @@ def flowers(rows: int, first: int) -> pyarrow.Table:
 def write(format: str, path: str, rows: str, first: str = "0", group: str = "1000") -> None:
     table = flowers(int(rows), int(first))
     match format:
+        case "categories":
+            place = table.column("place").dictionary_encode()
+            table = table.set_column(table.schema.get_field_index("place"), "place", place)
+            pyarrow.parquet.write_table(table, path, row_group_size=int(group))
         case "parquet":
             pyarrow.parquet.write_table(table, path, row_group_size=int(group))
         case "csv":

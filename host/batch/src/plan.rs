@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow::ipc::convert::IpcSchemaEncoder;
+use arrow::ipc::writer::DictionaryTracker;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -265,7 +267,10 @@ pub(crate) fn now() -> u64 {
 }
 
 fn encode(schema: &Schema) -> Vec<u8> {
-    let encoded = arrow::ipc::convert::IpcSchemaEncoder::new().schema_to_fb(schema);
+    // It numbers the dictionaries, and without it a schema that has one is a panic.
+    let mut dictionaries = DictionaryTracker::new(false);
+    let mut encoder = IpcSchemaEncoder::new().with_dictionary_tracker(&mut dictionaries);
+    let encoded = encoder.schema_to_fb(schema);
     encoded.finished_data().to_vec()
 }
 

@@ -54,6 +54,19 @@ fn every_format_gives_what_the_server_answers() {
 }
 
 #[test]
+fn categories_are_kept_as_their_text() {
+    let desk = Desk::default();
+    desk.flowers("categories", "in/a.parquet", ROWS, 0, 1000);
+    for format in FORMATS {
+        let out = format!("to-{format}");
+        desk.report(&["--input", "in", "--output", &out, "--output-format", format]);
+        assert_online(&desk.rows(&out), ROWS);
+    }
+    desk.report(&["--input", "in", "--output", "some", "--where", "place LIKE 'Kyoto%'"]);
+    assert!(desk.rows("some").iter().all(|row| row["place"] == "Kyoto, \"east\""));
+}
+
+#[test]
 fn the_same_job_runs_in_a_bucket() {
     let s3 = S3::start();
     let desk = Desk::beside(&s3);
