@@ -9,6 +9,7 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use http_body_util::{BodyExt, LengthLimitError, Limited as LimitedBody};
 use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 use vespid_types::{Error, ErrorCode};
 
@@ -49,7 +50,8 @@ pub(crate) async fn read_into(memory: &Memory, body: Body, limit: ByteSize) -> R
     Ok(memory::held(bytes, room))
 }
 
-/// Reads a body whole. Each piece is told of beforehand, and may be refused.
+/// Reads a body whole. Each piece is told of beforehand, and may be refused. Pieces are joined as they come, for a client may make
+/// them as small as it likes, and each takes more than its bytes.
 async fn collect(
     mut body: Body,
     limit: ByteSize,
@@ -61,7 +63,8 @@ async fn collect(
     }
     let reading = async {
         let bytes = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
-        let (mut limited, mut pieces) = (LimitedBody::new(&mut body, bytes), Vec::new());
+        let mut limited = LimitedBody::new(&mut body, bytes);
+        let (mut first, mut joined) = (Bytes::new(), Vec::new());
         while let Some(frame) = limited.frame().await {
             let frame = frame.map_err(|error| match error {
                 error if error.is::<LengthLimitError>() => too_large("request body", limit),
@@ -69,12 +72,15 @@ async fn collect(
             })?;
             let Ok(data) = frame.into_data() else { continue };
             take(data.len())?;
-            pieces.push(data);
+            if first.is_empty() && joined.is_empty() {
+                first = data;
+            } else {
+                joined.extend_from_slice(&std::mem::take(&mut first));
+                joined.extend_from_slice(&data);
+            }
+            consume_budget().await;
         }
-        Ok(match &pieces[..] {
-            [whole] => whole.clone(),
-            pieces => pieces.concat().into(),
-        })
+        Ok(if joined.is_empty() { first } else { joined.into() })
     };
     // A limit on the whole, which is small: a client that sends it byte by byte is as slow as one that pauses.
     match timeout(PAUSE, reading).await {

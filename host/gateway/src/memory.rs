@@ -10,6 +10,9 @@ use bytesize::ByteSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vespid_types::Error;
 
+/// What a piece of a body takes besides its bytes, about: a client may make its pieces as small as it likes.
+pub(crate) const PIECE: usize = 128;
+
 /// The memory.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -38,12 +41,12 @@ impl Memory {
         })
     }
 
-    /// These bytes, counted.
+    /// A piece of a body, counted.
     ///
     /// # Errors
     /// Where there is no room for them.
     pub(crate) fn hold(&self, bytes: Bytes) -> Result<Bytes, Error> {
-        let room = self.take(bytes.len())?;
+        let room = self.take(bytes.len().saturating_add(PIECE))?;
         Ok(held(bytes, room))
     }
 }
@@ -70,14 +73,14 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_until_nobody_has_them() {
-        let memory = Memory::new(ByteSize(5));
+        let memory = Memory::new(ByteSize(5 + PIECE as u64));
         let held = memory.hold(Bytes::from_static(b"abc")).unwrap();
         let slice = held.slice(..1);
         drop(held);
         let error = memory.take(3).unwrap_err();
-        assert!(error.is_refused() && error.message().contains("5 B"), "{error}");
+        assert!(error.is_refused() && error.message().contains("133 B"), "{error}");
         assert!(memory.take(2).is_ok());
         drop(slice);
-        assert!(memory.take(5).is_ok());
+        assert!(memory.take(5 + PIECE).is_ok());
     }
 }

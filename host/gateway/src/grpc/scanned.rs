@@ -258,6 +258,7 @@ mod tests {
     use super::*;
     use crate::grpc::message::tests::request;
     use crate::grpc::scan::Encoding;
+    use crate::memory::PIECE;
 
     fn message(name: &str) -> Vec<u8> {
         let message = request(name, "").encode_to_vec();
@@ -302,10 +303,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_to_find_the_name_is_limited() {
-        let memory = Memory::new(ByteSize(60));
+        let memory = Memory::new(ByteSize(60 + 6 * PIECE as u64));
         let pieces = || body(message("iris").chunks(10).map(<[u8]>::to_vec).collect(), false);
         let (_, first) = begin_with(pieces(), 1000, &memory).await.unwrap();
-        let _other = memory.take(60 - 20).unwrap();
+        let _other = memory.take(60 - 20 + 4 * PIECE).unwrap();
         assert!(begin_with(pieces(), 1000, &memory).await.err().unwrap().is_refused());
         first.collect().await.unwrap();
         assert!(begin_with(pieces(), 1000, &memory).await.is_ok(), "what went on is not held any more");
