@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::csv;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, SchemaRef};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, FieldRef, Float16Type, Float32Type, Float64Type, IntervalUnit, SchemaRef,
+};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
@@ -70,8 +72,14 @@ pub(super) fn check(format: Format, schema: &SchemaRef) -> Result<(), DataError>
             Format::Csv if data_type.is_nested() || data_type.is_binary() => {
                 return Err(refused(field.name(), data_type, "jsonl, parquet or arrow"));
             }
-            Format::Jsonl if holds_bytes(data_type) => {
+            Format::Jsonl if holds(data_type, &DataType::is_binary) => {
                 return Err(refused(field.name(), data_type, "parquet or arrow"));
+            }
+            Format::Jsonl if holds(data_type, &is_union) => {
+                return Err(refused(field.name(), data_type, "arrow"));
+            }
+            Format::Parquet if holds(data_type, &|held| is_union(held) || has_no_type(held)) => {
+                return Err(refused(field.name(), data_type, "arrow"));
             }
             _ => {}
         }
@@ -83,13 +91,34 @@ pub(super) fn check(format: Format, schema: &SchemaRef) -> Result<(), DataError>
     Ok(())
 }
 
-fn holds_bytes(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
-            holds_bytes(field.data_type())
+/// Whether it, or a type within it, is such a one.
+fn holds(data_type: &DataType, is_one: &impl Fn(&DataType) -> bool) -> bool {
+    let within = |field: &FieldRef| holds(field.data_type(), is_one);
+    is_one(data_type)
+        || match data_type {
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::ListView(field)
+            | DataType::LargeListView(field)
+            | DataType::Map(field, _)
+            | DataType::RunEndEncoded(_, field) => within(field),
+            DataType::Struct(fields) => fields.iter().any(within),
+            DataType::Dictionary(_, value) => holds(value, is_one),
+            _ => false,
         }
-        DataType::Struct(fields) => fields.iter().any(|field| holds_bytes(field.data_type())),
-        data_type => data_type.is_binary(),
+}
+
+fn is_union(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Union(..))
+}
+
+/// What Parquet has no type for.
+fn has_no_type(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Interval(unit) => *unit == IntervalUnit::MonthDayNano,
+        DataType::Struct(fields) => fields.is_empty(),
+        _ => false,
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow::array::{BinaryArray, FixedSizeListArray, Float32Array, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, UnionFields, UnionMode};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
@@ -109,6 +109,24 @@ async fn what_a_format_cannot_hold_is_refused() {
         let error = Writer::check(format, &schema).unwrap_err().to_string();
         assert!(error.contains("cannot hold") && error.contains("parquet"), "{error}");
     }
+    let of = |data_type| Arc::new(Schema::new(vec![Field::new("b", data_type, true)]));
+    let list = |data_type| DataType::List(Arc::new(Field::new_list_field(data_type, true)));
+    let fields = UnionFields::from_fields([Field::new("n", DataType::Int8, true)]);
+    let union = || DataType::Union(fields.clone(), UnionMode::Dense);
+    let keyed = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Binary));
+    for (format, data_type) in [
+        (Format::Jsonl, list(keyed)),
+        (Format::Jsonl, union()),
+        (Format::Parquet, union()),
+        (Format::Parquet, list(union())),
+        (Format::Parquet, DataType::Interval(IntervalUnit::MonthDayNano)),
+        (Format::Parquet, DataType::Struct(Fields::empty())),
+    ] {
+        let error = Writer::check(format, &of(data_type)).unwrap_err().to_string();
+        assert!(error.contains("cannot hold") && error.contains("arrow"), "{error}");
+    }
+    // Whatever Arrow has, its own format holds.
+    assert!(Writer::check(Format::Arrow, &of(list(union()))).is_ok());
     let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Float32, false)]));
     let batch = RecordBatch::try_new(schema, vec![Arc::new(Float32Array::from(vec![f32::NAN]))]).unwrap();
     let place = memory();
