@@ -150,10 +150,10 @@ fn folded() -> Vec<(&'static str, Vec<u8>)> {
     vec![("a constant of 2^40 elements", graph(&[onnx::node("ConstantOfShape", &["shape"], &["bomb"], &[])]))]
 }
 
-/// A model that goes on for as long as `go` says, which is for ever where it is true. ONNX Runtime runs it, for it can be told to
-/// stop: rten cannot, see SECURITY.md.
+/// A model that goes on for as long as `go` says, which is for ever where it is true. ONNX Runtime can be told to stop it, rten cannot:
+/// see SECURITY.md.
 #[must_use]
-pub fn endless() -> Attack {
+pub fn endless(backend: &'static str) -> Attack {
     let scalar = |name: &str, datatype| onnx::input(name, datatype, &[]);
     let body = [
         scalar("i", INT64),
@@ -170,13 +170,13 @@ pub fn endless() -> Attack {
         onnx::integers("zero", &[0]),
         onnx::node("Loop", &["", "go", "zero"], &["Y"], &[onnx::branch("body", &body)]),
     ]);
-    let file = move || package("endless-graph", "onnxruntime", &graph).manifest("60s", "500ms");
+    let file = move || package("endless-graph", backend, &graph).manifest("60s", "500ms");
     let go = request("go", "BOOL", &[], [true]);
-    Attack::call("onnxruntime: a graph without end", "endless-graph", file, go, (504, "deadline"))
+    Attack::call(&format!("{backend}: a graph without end"), "endless-graph", file, go, (504, "deadline"))
 }
 
 pub(super) fn attacks() -> Vec<Attack> {
-    let mut attacks = vec![endless()];
+    let mut attacks = vec![endless("onnxruntime")];
     for (which, backend) in BACKENDS.into_iter().enumerate() {
         for (what, graph, outcomes) in refused() {
             let (name, model) = (format!("{backend}: {what}"), slug(&format!("{backend} {what}")));

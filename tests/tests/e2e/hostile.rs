@@ -145,13 +145,29 @@ fn graphs_that_mean_harm_are_refused_or_fail_alone() {
 #[test]
 fn a_graph_without_end_ends_with_its_caller() {
     let server = Server::configured(&["--onnxruntime", &built::onnxruntime()], &[]);
-    let attack = graphs::endless();
+    let attack = graphs::endless("onnxruntime");
     attack.prepare(&server);
     for _ in 0..2 {
         assert_eq!(attack.fault(&attack.strike(&server)), None);
         let answer = server.infer(&attack.model, &request("go", "BOOL", &[], [false]));
         assert_eq!(output(&answer, "Y")["data"], json!([0]));
     }
+    server.stop();
+}
+
+/// Where it cannot be ended, it costs its own model's calls, and not the server's end.
+#[test]
+fn a_graph_that_cannot_be_ended_holds_up_its_own_model_alone() {
+    let server = Server::configured(&[], &[]);
+    neighbour::move_in(&server);
+    let attack = graphs::endless("embedded");
+    attack.prepare(&server);
+    for _ in 0..2 {
+        assert_eq!(attack.fault(&attack.strike(&server)), None);
+        neighbour::check(&server);
+    }
+    assert_eq!(server.delete(&attack.model, "1").status, 204);
+    neighbour::check(&server);
     server.stop();
 }
 
