@@ -187,8 +187,8 @@ neighbour to right answers; times are measured here alone.
 
 const NOTES: &str = "
 
-Client, attacker and server share the processors. A ratio above 2 says that the server's work for the attacker, which is as legitimate
-as anybody's until it ends, took its share of them: a thread that would serve the neighbour waits for the one on whose processor it
+Client, attacker and server share the processors; what the attacker does to make its requests it does when nobody else wants one. A
+ratio above 2 says that the server's work for the attacker, which is as legitimate as anybody's until it ends, took its share of them: a thread that would serve the neighbour waits for the one on whose processor it
 is. A guest gives way every millisecond; what the host does for an attacker itself (reading and copying megabytes, compiling, taking a
 graph apart) does not, and Linux lets it go on until its own next tick, up to 4 ms. What bounds an attacker over time is the `cpu` of
 [limits.md](limits.md), which this run does not set.
