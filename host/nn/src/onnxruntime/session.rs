@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ort::logging::LogLevel;
 use ort::session::{RunOptions, Session as OrtSession, SessionInputValue, SessionOutputs};
 use vespid_types::{NamedTensor, Signature};
 
@@ -19,6 +20,13 @@ impl OnnxSession {
     pub(super) fn new(session: OrtSession, signature: Signature) -> Self {
         Self { session, signature }
     }
+}
+
+/// Options of a run whose failure is told by its error alone, and not by the library's log too.
+fn quiet() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set_log_level(LogLevel::Fatal)?;
+    Ok(options)
 }
 
 fn take(signature: &Signature, mut outputs: SessionOutputs<'_>) -> Result<Vec<NamedTensor>, NnError> {
@@ -42,7 +50,7 @@ impl Session for OnnxSession {
         let values =
             inputs.iter().map(convert::to_value).collect::<Result<Vec<SessionInputValue<'_>>, _>>()?;
         // Of this run alone: what comes late ends no other.
-        let options = Arc::new(RunOptions::new().map_err(|error| run_error(&error))?);
+        let options = Arc::new(quiet().map_err(|error| run_error(&error))?);
         let ended = Arc::clone(&options);
         interrupt.on_abandoned(move || {
             if let Err(error) = ended.terminate() {
