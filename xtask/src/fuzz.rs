@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,13 +38,13 @@ pub(crate) fn time(text: &str) -> Result<Duration> {
 
 /// Runs the targets, so many at a time. All of them run, whatever is found; what is found fails the chore in the end.
 pub(crate) fn run(cx: &Context, targets: &[String], time: Duration, jobs: NonZero<usize>) -> Result<()> {
-    {
-        let _lock = setup::lock(cx)?;
-        tool::FUZZ.ensure(cx)?;
-    }
     let known = known(cx)?;
     if let Some(unknown) = targets.iter().find(|target| !known.contains(target)) {
         bail!("there is no target '{unknown}': use {}", known.join(", "));
+    }
+    {
+        let _lock = setup::lock(cx)?;
+        tool::FUZZ.ensure(cx)?;
     }
     // What it builds is built anew for the fuzzer, and is no use to anything else.
     let folder = cx.target().join("fuzz");
@@ -53,7 +54,7 @@ pub(crate) fn run(cx: &Context, targets: &[String], time: Duration, jobs: NonZer
     ui::step_inherited("fuzz targets", command(cx, "build", &folder))?;
     let targets = if targets.is_empty() { &known[..] } else { targets };
     let waiting = Mutex::new(targets.iter());
-    let next = || waiting.lock().ok()?.next();
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         let mut failed = Vec::new();
         while let Some(target) = next() {
@@ -66,7 +67,11 @@ pub(crate) fn run(cx: &Context, targets: &[String], time: Duration, jobs: NonZer
     };
     let failed: Vec<&str> = thread::scope(|scope| {
         let threads: Vec<_> = (0..jobs.get()).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        // What panics here is a defect of this program, and no success.
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     });
     if !failed.is_empty() {
         bail!("{} failed: the inputs are in {}", failed.join(", "), folder.join(FINDINGS).display());

@@ -129,7 +129,7 @@ impl State {
         };
         match frame.into_data() {
             Ok(data) => {
-                let piece = if self.size == 0 { 0 } else { PIECE };
+                let piece = if self.kept.is_empty() { 0 } else { PIECE };
                 self.size = self.size.saturating_add(data.len()).saturating_add(piece);
                 if self.size > self.limit {
                     self.lose();
